@@ -1,0 +1,1 @@
+"""mgnet-models."""
