@@ -1,1 +1,27 @@
-"""mgnet-models."""
+"""MgNet and its relatives as timm models. Importing this package is what registers them with timm.
+
+import mgnet_models, timm
+model = timm.create_model("mgnet_2_2_2_2_c256_bl", num_classes=100)
+"""
+
+from mgnet_models.datasets import DATA_SETS, DataSet
+from mgnet_models.grid import Grid
+from mgnet_models.mgnet import MgNet
+from mgnet_models.notation import Notation, check_image_size
+from mgnet_models.paper import PaperRow, paper_rows
+from mgnet_models.transfer import Transfer
+from mgnet_models.weights import load_checkpoint, save_checkpoint
+
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "Grid",
+    "MgNet",
+    "Notation",
+    "PaperRow",
+    "Transfer",
+    "check_image_size",
+    "load_checkpoint",
+    "paper_rows",
+    "save_checkpoint",
+]

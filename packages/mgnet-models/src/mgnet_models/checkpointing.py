@@ -1,0 +1,35 @@
+"""Activation checkpointing that moves BatchNorm's running statistics once, not once more in each recomputation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(owner: nn.Module, function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """`function(*args)` whose activations are recomputed in the backward pass; `owner` holds the norms it runs.
+
+    Outputs, gradients and running statistics equal those of the plain call.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _frozen_statistics(owner)
+
+    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _frozen_statistics(owner: nn.Module) -> Iterator[None]:
+    """Normalise by the batch, as in the first pass, without touching the running statistics again."""
+    norms = [m for m in owner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,0 +1,28 @@
+"""The two building blocks that every network here is made of: a convolution without bias, and sigma."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from timm.layers import get_norm_act_layer
+from torch import nn
+
+DeviceDtype = dict[str, Any]
+NormAct = Callable[[int], nn.Module]
+
+
+def conv(c_in: int, c_out: int, *, kernel: int, dd: DeviceDtype, stride: int = 1) -> nn.Conv2d:
+    """A convolution with zero padding and no bias, linear as the duality needs it."""
+    return nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False, **dd)
+
+
+def make_norm_act(
+    norm_layer: str | Callable[..., nn.Module], act_layer: str | Callable[..., nn.Module], dd: DeviceDtype
+) -> NormAct:
+    """The factory of sigma: normalisation then activation, BatchNorm and ReLU unless the user swaps them."""
+    layer = get_norm_act_layer(norm_layer, act_layer)
+    if layer is None:
+        raise ValueError(f"norm_layer={norm_layer!r} is unknown to timm: use 'batchnorm2d', 'groupnorm1', 'layernorm2d' ...")
+    return partial(layer, inplace=False, **dd)

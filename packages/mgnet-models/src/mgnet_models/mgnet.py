@@ -1,0 +1,148 @@
+"""MgNet, Algorithm 2 of the paper, as the authors' released code builds it, and its names in timm's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import torch
+from timm.layers import ClassifierHead, calculate_drop_path_rates
+from timm.models import build_model_with_cfg, generate_default_cfgs
+from torch import Tensor, nn
+
+from mgnet_models.datasets import DATA_SETS, model_cfg
+from mgnet_models.features import GridNetwork
+from mgnet_models.grid import Grid
+from mgnet_models.layers import make_norm_act
+from mgnet_models.notation import Notation, StemKind
+from mgnet_models.paper import paper_rows
+from mgnet_models.registry import register_names
+from mgnet_models.stem import Stem
+from mgnet_models.transfer import Transfer
+
+
+class MgNet(GridNetwork):
+    """A classifier that reads the feature u of A * u = f on the coarsest of J grids.
+
+    `forward` runs the residual form: it carries (u, r) with r = f - A * u and never evaluates A on u. The literal form
+    of Algorithm 2 is `forward_literal`; both compute the same function (Theorem 4.1).
+
+    Image (b, in_chans, h, w), floating point, to logits (b, num_classes). Raises ValueError for malformed notation and
+    for an unknown stem, norm or activation.
+    """
+
+    def __init__(
+        self,
+        notation: str | Notation,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        stem: StemKind = "cifar",
+        transfer_kernel: int = 3,
+        transfer_linear: bool = False,
+        norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
+        act_layer: str | Callable[..., nn.Module] = "relu",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if not isinstance(notation, Notation):
+            notation = Notation.parse(notation)
+        dd = {"device": device, "dtype": dtype}
+        norm_act = make_norm_act(norm_layer, act_layer, dd)
+        c_u, c_f, J = notation.c_u, notation.c_f, len(notation.nu)
+        transfers = [None] + [
+            Transfer(c_u[fine : fine + 2], c_f[fine : fine + 2], norm_act, dd, kernel=transfer_kernel, linear=transfer_linear)
+            for fine in range(J - 1)
+        ]
+        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
+        super().__init__(
+            stem=Stem(in_chans, c_u[0], c_f[0], stem, norm_act, dd),
+            grids=[
+                Grid(
+                    nu,
+                    c_u[index],
+                    c_f[index],
+                    notation.share_B,
+                    norm_act,
+                    dd,
+                    transfer=transfers[index],
+                    last=index == J - 1,
+                    drop_path_rates=list(islice(rates, nu)),
+                )
+                for index, nu in enumerate(notation.nu)
+            ],
+            head=ClassifierHead(c_u[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
+            num_classes=num_classes,
+            channels=c_u,
+            finest=4 if stem == "imagenet" else 1,
+        )
+        self.notation = notation
+        self.stem_kind = stem
+        self.init_weights()
+
+    @torch.jit.ignore
+    def forward_features_literal(self, x: Tensor) -> Tensor:
+        """u^J by Algorithm 2 to the letter: f is kept, and A * u evaluated wherever the paper writes it."""
+        _, f = self.stem(x)
+        u = f.new_zeros((f.shape[0], self.notation.c_u[0], *f.shape[2:]))  # u^{1,0} = 0
+        A_fine: nn.Module | None = None
+        for grid in self.grids:
+            if A_fine is not None:
+                u, f = grid.transfer.literal(u, f, A_fine, grid.A)
+            u = grid.feature_iteration(u, f)
+            A_fine = grid.A
+        return u
+
+    @torch.jit.ignore
+    def forward_literal(self, x: Tensor) -> Tensor:
+        """Logits by the literal form, for verification and as the baseline of speed measurements."""
+        return self.forward_head(self.forward_features_literal(x))
+
+
+def _create_mgnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgNet:
+    """Build the MgNet that a registered name stands for, or for the name `mgnet` the one that `notation=` gives."""
+    if name == "mgnet":
+        if "notation" not in kwargs:
+            raise ValueError("mgnet needs its configuration: timm.create_model('mgnet', notation='MgNet[2,2,2,2]-[256]-B^l')")
+        notation = kwargs.pop("notation")
+        kwargs["notation"] = notation if isinstance(notation, Notation) else Notation.parse(notation)
+    else:
+        kwargs["notation"], kwargs["stem"] = Notation.from_timm_name(name)
+    return build_model_with_cfg(
+        MgNet,
+        name,
+        pretrained,
+        feature_cfg={"out_indices": tuple(range(len(kwargs["notation"].nu))), "flatten_sequential": True},
+        **kwargs,
+    )
+
+
+# Configurations of this project's own, beside those that the paper's tables name.
+OWN_NAMES = ("mgnet_2_2_c32_bl",)
+
+MGNET_NAMES = tuple(sorted({row.model for row in paper_rows() if row.model.startswith("mgnet_")} | set(OWN_NAMES)))
+
+
+def _tags(name: str) -> tuple[str, ...]:
+    """The data sets for which a name has a configuration; the first is the default."""
+    if name in OWN_NAMES:
+        return ("digits", "mnist")
+    return ("in1k",) if name.endswith("_224") else ("cifar100", "cifar10", "mnist")
+
+
+def _cfg(name: str, tag: str) -> dict[str, Any]:
+    halvings = 0 if name == "mgnet" else len(Notation.from_timm_name(name)[0].nu) - 1
+    finest = DATA_SETS[tag].input_size[1] // (4 if tag == "in1k" else 1)
+    pool = -(-finest // 2**halvings)
+    return model_cfg(tag, first_conv="stem.theta", pool_size=(pool, pool))
+
+
+default_cfgs = generate_default_cfgs(
+    {f"{name}.{tag}": _cfg(name, tag) for name in MGNET_NAMES for tag in _tags(name)}
+    | {"mgnet.cifar100": _cfg("mgnet", "cifar100")}
+)
+
+register_names(__name__, ("mgnet", *MGNET_NAMES), _create_mgnet)

@@ -1,0 +1,60 @@
+"""A trained model as one safetensors file whose header says which network it is. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+_NAME, _ARGS = "mgnet.model", "mgnet.model_args"
+
+
+def save_checkpoint(model: nn.Module, path: str | Path, *, model_name: str, model_args: Mapping[str, Any]) -> None:
+    """Write weights and buffers with the arguments of `timm.create_model`; complete or not at all."""
+    path = Path(path)
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    metadata = {"format": "pt", _NAME: model_name, _ARGS: json.dumps(dict(model_args), sort_keys=True)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_description(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Model name and arguments from the header of a file that `save_checkpoint` wrote; ValueError otherwise."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise ValueError(f"no checkpoint at {path}: give the path of a .safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}): give one written by save_checkpoint") from None
+    if _NAME not in metadata:
+        raise ValueError(f"{path} does not say which model it holds: write it with mgnet_models.save_checkpoint")
+    try:
+        args = json.loads(metadata.get(_ARGS, "{}"))
+    except json.JSONDecodeError:
+        args = None
+    if not isinstance(args, dict):
+        raise ValueError(f"{path} has damaged model arguments {metadata.get(_ARGS)!r}: write it anew with save_checkpoint")
+    return metadata[_NAME], args
+
+
+def load_checkpoint(path: str | Path) -> nn.Module:
+    """The model in eval mode with the weights of the file; ValueError when name, arguments or tensors do not fit."""
+    name, args = read_description(path)
+    try:
+        model = timm.create_model(name, **args)
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} does not fit the model {name!r} with {args}: {' '.join(str(error).split())}") from None
+    return model.eval()
