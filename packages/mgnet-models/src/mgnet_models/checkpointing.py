@@ -24,12 +24,16 @@ def recompute(owner: nn.Module, function: Callable[..., Tensor], *args: Any) -> 
 
 @contextmanager
 def _frozen_statistics(owner: nn.Module) -> Iterator[None]:
-    """Normalise by the batch, as in the first pass, without touching the running statistics again."""
-    norms = [m for m in owner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m.track_running_stats]
+    """Normalise by the batch, as in the first pass, without moving the running statistics again.
+
+    They stay in the call, with momentum 0, because checkpointing wants the recomputation to save the same tensors.
+    """
+    norms = [m for m in owner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from timm.layers import ClassifierHead, get_device_dtype
@@ -90,7 +90,7 @@ class GridNetwork(nn.Module):
         `prune_norm` has no meaning here, as in `forward_intermediates`.
         """
         chosen = _take_indices(len(self.grids), indices)
-        self.grids = self.grids[: max(chosen) + 1]
+        self.grids = Grids(*list(self.grids)[: max(chosen) + 1])
         if prune_head:
             self.reset_classifier(0, "")
         return chosen
@@ -109,7 +109,7 @@ class GridNetwork(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each correction in the backward pass instead of keeping its activations."""
         for grid in self.grids:
-            grid.grad_checkpointing = enable
+            cast(Any, grid).grad_checkpointing = enable
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -126,10 +126,19 @@ class GridNetwork(nn.Module):
         """Set every parameter and buffer anew: Kaiming for convolutions (fan-out, ReLU), torch's own for the rest."""
         for module in self.modules():
             if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+                cast(Any, module).reset_parameters()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's builder needs for `features_only`: all grids, each a module of its own.
+
+    Feature extraction by hooks runs the whole network instead: the state that a cut network ends with is a tuple, of
+    which timm's hook wrapper asks the device.
+    """
+    return {"out_indices": tuple(range(grids)), "flatten_sequential": kwargs.get("feature_cls") != "hook"}
 
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:

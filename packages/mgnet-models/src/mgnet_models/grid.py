@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from timm.layers import DropPath
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mgnet_models.checkpointing import recompute
 from mgnet_models.layers import DeviceDtype, NormAct, conv
-from mgnet_models.torchscript import ScriptedGrid
 from mgnet_models.transfer import Transfer
 
 
@@ -58,14 +58,30 @@ class Grid(nn.Module):
 
         With a drop-path rate, training drops whole corrections of random images, in both forms alike.
         """
-        B = self.B[0 if self.share_B else i]
-        return self.drop_path[i](self.sigma_u[i](B(self.sigma_r[i](r))))
+        s = r
+        for step, (sigma_r, sigma_u, drop_path) in enumerate(zip(self.sigma_r, self.sigma_u, self.drop_path)):
+            if step == i:  # TorchScript runs through a ModuleList but cannot index it by a variable
+                s = drop_path(sigma_u(self.smooth(i, sigma_r(r))))
+        return s
+
+    def smooth(self, i: int, r: Tensor) -> Tensor:
+        """B^{l,i} * r, or B^l * r where all iterations share it: (b, c_f, h, w) -> (b, c_u, h, w)."""
+        s = r
+        for step, B in enumerate(self.B):
+            if self.share_B or step == i:
+                s = B(r)
+        return s
 
     def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """The residual form: carry (u, r) with r = f - A * u, evaluating A once an iteration and never on u."""
-        u, r = state if self.transfer is None else self.transfer(*state)
+        u, r = state
+        if self.transfer is not None:
+            u, r = self.transfer(u, r)
         for i in range(self.nu):
-            s = recompute(self, self.correction, i, r) if self.grad_checkpointing else self.correction(i, r)
+            if self.grad_checkpointing and not is_scripting():
+                s = recompute(self, self.correction, i, r)
+            else:
+                s = self.correction(i, r)
             u = u + s
             if not (self.last and i == self.nu - 1):
                 r = r - self.A(s)  # (4.5)
@@ -76,6 +92,3 @@ class Grid(nn.Module):
         for i in range(self.nu):
             u = u + self.correction(i, f - self.A(u))  # (3.5)
         return u
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        return ScriptedGrid(self)

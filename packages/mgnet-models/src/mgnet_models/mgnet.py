@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
-from typing import Any
+from itertools import islice, pairwise
+from typing import Any, cast
 
 import torch
 from timm.layers import ClassifierHead, calculate_drop_path_rates
@@ -12,7 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
 from mgnet_models.datasets import DATA_SETS, model_cfg
-from mgnet_models.features import GridNetwork
+from mgnet_models.features import GridNetwork, feature_cfg
 from mgnet_models.grid import Grid
 from mgnet_models.layers import make_norm_act
 from mgnet_models.notation import Notation, StemKind
@@ -53,9 +53,9 @@ class MgNet(GridNetwork):
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
         c_u, c_f, J = notation.c_u, notation.c_f, len(notation.nu)
-        transfers = [None] + [
-            Transfer(c_u[fine : fine + 2], c_f[fine : fine + 2], norm_act, dd, kernel=transfer_kernel, linear=transfer_linear)
-            for fine in range(J - 1)
+        transfers = [
+            Transfer(u, f, norm_act, dd, kernel=transfer_kernel, linear=transfer_linear)
+            for u, f in zip(pairwise(c_u), pairwise(c_f))
         ]
         rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
         super().__init__(
@@ -68,7 +68,7 @@ class MgNet(GridNetwork):
                     notation.share_B,
                     norm_act,
                     dd,
-                    transfer=transfers[index],
+                    transfer=transfers[index - 1] if index > 0 else None,
                     last=index == J - 1,
                     drop_path_rates=list(islice(rates, nu)),
                 )
@@ -88,12 +88,12 @@ class MgNet(GridNetwork):
         """u^J by Algorithm 2 to the letter: f is kept, and A * u evaluated wherever the paper writes it."""
         _, f = self.stem(x)
         u = f.new_zeros((f.shape[0], self.notation.c_u[0], *f.shape[2:]))  # u^{1,0} = 0
-        A_fine: nn.Module | None = None
-        for grid in self.grids:
-            if A_fine is not None:
-                u, f = grid.transfer.literal(u, f, A_fine, grid.A)
+        fine: Grid | None = None
+        for grid in cast(list[Grid], list(self.grids)):
+            if grid.transfer is not None and fine is not None:
+                u, f = grid.transfer.literal(u, f, fine.A, grid.A)
             u = grid.feature_iteration(u, f)
-            A_fine = grid.A
+            fine = grid
         return u
 
     @torch.jit.ignore
@@ -111,13 +111,7 @@ def _create_mgnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgNet:
         kwargs["notation"] = notation if isinstance(notation, Notation) else Notation.parse(notation)
     else:
         kwargs["notation"], kwargs["stem"] = Notation.from_timm_name(name)
-    return build_model_with_cfg(
-        MgNet,
-        name,
-        pretrained,
-        feature_cfg={"out_indices": tuple(range(len(kwargs["notation"].nu))), "flatten_sequential": True},
-        **kwargs,
-    )
+    return build_model_with_cfg(MgNet, name, pretrained, feature_cfg=feature_cfg(len(kwargs["notation"].nu), kwargs), **kwargs)
 
 
 # Configurations of this project's own, beside those that the paper's tables name.
