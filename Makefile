@@ -1,0 +1,57 @@
+# Every target sets up what it needs; a second call does not install again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# Local runs and tests write here; both folders are git-ignored.
+RUNS ?= runs
+SITE ?= build/site
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint nightly site bench pins clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with exactly the pinned packages
+
+# Debian's Python may lack ensurepip, so the environment is made without pip and filled from outside.
+$(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml
+	@echo "setup: a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@echo "setup: uv, which installs the rest"
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check $$(grep '^uv==' constraints.txt)
+	@echo "setup: pinned packages (torch with its CUDA libraries is the large one: 20 seconds to 3 minutes)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
+	  echo "setup: once more with the system's certificates"; \
+	  $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
+	@touch $(STAMP)
+	@echo "setup: done"
+
+demo: $(STAMP)  ## the main job: train on real digits, verify, build the page
+	@RUNS=$(RUNS) SITE=$(SITE) BIN=$(BIN) sh ci/demo.sh
+
+test: lint  ## all default tests
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(STAMP)  ## style, types, arrows between packages, no hosts, versions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python ci/layers.py
+	$(BIN)/python ci/hosts.py
+	$(BIN)/python ci/versions.py
+
+nightly: $(STAMP)  ## the long profile: thousands of examples, mutation score
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 -q -m "nightly or not nightly"
+
+site: $(STAMP)  ## the static page from the committed records
+	$(BIN)/mgnet-leaderboard build --out $(SITE)
+
+pins: $(STAMP)  ## write constraints.txt anew: exact versions, no hosts
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package hatchling --python $(BIN)/python requirements.txt -o build/pins.txt
+	@grep -v '^-e\|^\.' build/pins.txt > constraints.txt && $(BIN)/python ci/hosts.py
+
+clean:  ## remove what was built, not the environment
+	rm -rf build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,64 @@
+"""What every test runs under: one torch thread a worker, and the Hypothesis profile that HYPOTHESIS_PROFILE names.
+
+quick (default) and ci draw the same examples each time; nightly draws new ones, prints how to replay a failure, and runs
+the tests marked nightly too.
+"""
+
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, Verbosity, register_random, settings
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=300, print_blob=True)
+settings.register_profile(
+    "nightly",
+    max_examples=20_000,
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    verbosity=Verbosity.normal,
+    suppress_health_check=_SLOW,
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+settings.load_profile(PROFILE)
+
+
+class _TorchRandom:
+    """Torch's global generator with the three methods by which Hypothesis seeds and restores a generator."""
+
+    def seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def getstate(self) -> torch.Tensor:
+        return torch.get_rng_state()
+
+    def setstate(self, state: torch.Tensor) -> None:
+        torch.set_rng_state(state)
+
+
+_TORCH_RANDOM = _TorchRandom()
+register_random(_TORCH_RANDOM)
+
+# Two workers with two threads each run four times slower than with one.
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if PROFILE == "nightly":
+        return
+    skip = pytest.mark.skip(reason="long profile: run `make nightly`")
+    for item in items:
+        if "nightly" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

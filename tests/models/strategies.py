@@ -1,0 +1,57 @@
+"""Strategies and helpers that the tests of mgnet_models share."""
+
+from collections.abc import Callable
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mgnet_models import MgNet, Notation
+
+
+@st.composite
+def _notations(draw: st.DrawFn) -> Notation:
+    grids = draw(st.integers(1, 3))
+    counts = st.lists(st.integers(1, 3), min_size=grids, max_size=grids).map(tuple)
+    channels = st.lists(st.integers(1, 4), min_size=grids, max_size=grids).map(tuple)
+    return Notation(nu=draw(counts), c_u=draw(channels), c_f=draw(channels), share_B=draw(st.booleans()))
+
+
+@st.composite
+def _networks(draw: st.DrawFn) -> tuple[MgNet, Tensor]:
+    """A MgNet in double precision with lively norms, and images of any size, batch 1 included."""
+    notation = draw(_notations())
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    model = MgNet(notation, in_chans=draw(st.integers(1, 3)), num_classes=3, dtype=torch.float64).eval()
+    disturb_norms(model)
+    size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    return model, torch.randn(draw(st.integers(1, 3)), model.stem.theta.in_channels, *size, dtype=torch.float64)
+
+
+def disturb_norms(model: nn.Module) -> None:
+    """Give every BatchNorm weights, biases and statistics that are not those of a fresh one."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            with torch.no_grad():
+                module.weight.uniform_(-1.5, 1.5)
+                module.bias.uniform_(-0.5, 0.5)
+                module.running_mean.uniform_(-0.5, 0.5)
+                module.running_var.uniform_(0.5, 2.0)
+
+
+NOTATIONS = _notations()
+NETWORKS = _networks()
+
+
+def count_calls(model: nn.Module, call: Callable[[], object]) -> dict[str, int]:
+    """How often each convolution of a model runs during a call."""
+    calls: dict[str, int] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            calls[name] = 0
+            hooks.append(module.register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1)))
+    call()
+    for hook in hooks:
+        hook.remove()
+    return calls

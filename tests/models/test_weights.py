@@ -1,0 +1,75 @@
+"""A checkpoint says which model it holds, comes back bit for bit, and a file that is no checkpoint is refused in one line."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mgnet_models import load_checkpoint, save_checkpoint
+
+NAME, ARGS = "mgnet", {"notation": "MgNet[2,1]-[(4,3),(5,6)]-B^l", "in_chans": 1, "num_classes": 3}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    model = timm.create_model(NAME, **ARGS).eval()
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(model, path, model_name=NAME, model_args=ARGS)
+    return model, path
+
+
+def test_a_saved_model_comes_back_bit_for_bit(checkpoint):
+    model, path = checkpoint
+    loaded = load_checkpoint(path)
+    assert loaded.notation == model.notation
+    assert not loaded.training
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor), key
+
+
+def test_saving_leaves_one_file(checkpoint):
+    _, path = checkpoint
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_saving_into_a_missing_folder_leaves_nothing(tmp_path):
+    model = timm.create_model(NAME, **ARGS)
+    with pytest.raises(Exception, match="No such file or directory"):
+        save_checkpoint(model, tmp_path / "missing" / "model.safetensors", model_name=NAME, model_args=ARGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no checkpoint at .*nothing.safetensors: give the path of a .safetensors file"):
+        load_checkpoint(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04K*.", b"\xff" * 64])
+def test_a_file_in_another_format_is_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a readable safetensors file") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_file_is_refused(checkpoint):
+    _, path = checkpoint
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
+        load_checkpoint(path)
+
+
+def test_a_file_without_description_is_refused(tmp_path):
+    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"does not say which model it holds: write it with mgnet_models.save_checkpoint"):
+        load_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_weights_of_another_model_are_refused_in_one_line(checkpoint, tmp_path):
+    model, _ = checkpoint
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(model, path, model_name=NAME, model_args=ARGS | {"num_classes": 4})
+    with pytest.raises(ValueError, match="does not fit the model 'mgnet'") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
