@@ -4,13 +4,17 @@ import mgnet_models, timm
 model = timm.create_model("mgnet_2_2_2_2_c256_bl", num_classes=100)
 """
 
+from mgnet_models.authors_checkpoint import load_authors_checkpoint
 from mgnet_models.datasets import DATA_SETS, DataSet
 from mgnet_models.grid import Grid
 from mgnet_models.mgnet import MgNet
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_models.paper import PaperRow, paper_rows
+from mgnet_models.registry import registered_names
+from mgnet_models.summary import Summary, summary
 from mgnet_models.transfer import Transfer
 from mgnet_models.weights import load_checkpoint, save_checkpoint
+from mgnet_models.zoo import ZooEntry, zoo
 
 __all__ = [
     "DATA_SETS",
@@ -19,9 +23,15 @@ __all__ = [
     "MgNet",
     "Notation",
     "PaperRow",
+    "Summary",
     "Transfer",
+    "ZooEntry",
     "check_image_size",
+    "load_authors_checkpoint",
     "load_checkpoint",
     "paper_rows",
+    "registered_names",
     "save_checkpoint",
+    "summary",
+    "zoo",
 ]

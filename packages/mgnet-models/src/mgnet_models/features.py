@@ -10,32 +10,27 @@ from timm.layers import ClassifierHead, get_device_dtype
 from torch import Tensor, nn
 
 
-class Grids(nn.Sequential):
-    """The grids from fine to coarse; an nn.Sequential, as timm's feature extraction expects, that carries (u, r)."""
+class Network(nn.Module):
+    """Base of the networks here: `stem` maps an image to a state, `grids` iterate on it, `head` reads its feature.
 
-    def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Run all grids on the state that the stem made."""
-        for grid in self:
-            state = grid(state)
-        return state
-
-
-class GridNetwork(nn.Module):
-    """Base of the networks here: `stem` maps an image to a state, `grids` iterate on it, `head` reads its first part."""
+    Here the state is the feature itself, a tensor.
+    """
 
     def __init__(
         self,
         stem: nn.Module,
-        grids: Sequence[nn.Module],
-        head: ClassifierHead,
+        grids: nn.Sequential,
+        head: nn.Module,
         num_classes: int,
         channels: Sequence[int],
         finest: int,
+        norm: nn.Module | None = None,
     ) -> None:
-        """`channels` are those of the feature of each grid, `finest` is the reduction of the first grid."""
+        """`channels` are those of the feature of each grid, `finest` is the reduction of the first, `norm` ends the chain."""
         super().__init__()
         self.stem = stem
-        self.grids = Grids(*grids)
+        self.grids = grids
+        self.norm = nn.Identity() if norm is None else norm
         self.head = head
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = channels[-1]
@@ -45,7 +40,7 @@ class GridNetwork(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature of the coarsest grid: image (b, in_chans, h, w) -> (b, num_features, h', w')."""
-        return self.grids(self.stem(x))[0]
+        return self.norm(self.grids(self.stem(x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Global pooling and classifier: (b, num_features, h', w') -> (b, num_classes), or pooled features."""
@@ -66,31 +61,42 @@ class GridNetwork(nn.Module):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """The features at the end of chosen grids (all if None, the last n if an int), and the final one.
 
-        `norm` has no meaning here, where no normalisation stands between the grids and the head; timm passes it.
+        `norm` asks for the last feature as the head sees it, after the final normalisation of networks that have one.
         Raises ValueError for an output format other than NCHW.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt={output_fmt!r} is not possible here: features are images, use 'NCHW'")
         chosen = _take_indices(len(self.grids), indices)
+        last = len(self.grids) - 1
         state = self.stem(x)
-        intermediates = []
+        feature, intermediates = x, []
         for index, grid in enumerate(self.grids):
             if stop_early and index > max(chosen):
                 break
             state = grid(state)
+            feature = bare = self._feature(state)
+            if index == last:
+                feature = self.norm(bare)
             if index in chosen:
-                intermediates.append(state[0])
-        return intermediates if intermediates_only else (state[0], intermediates)
+                intermediates.append(feature if norm else bare)
+        return intermediates if intermediates_only else (feature, intermediates)
+
+    @torch.jit.unused
+    def _feature(self, state: Any) -> Tensor:
+        """The feature in what a grid returns."""
+        return state
 
     def prune_intermediate_layers(
         self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the grids after the last chosen one, and the classifier; returns the chosen indices.
 
-        `prune_norm` has no meaning here, as in `forward_intermediates`.
+        `prune_norm` drops the final normalisation too.
         """
         chosen = _take_indices(len(self.grids), indices)
-        self.grids = Grids(*list(self.grids)[: max(chosen) + 1])
+        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
+        if prune_norm:
+            self.norm = nn.Identity()
         if prune_head:
             self.reset_classifier(0, "")
         return chosen
@@ -114,7 +120,7 @@ class GridNetwork(nn.Module):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layer groups for layer-wise learning rates: stem, then one group for each grid, then the head."""
-        return {"stem": r"^stem", "blocks": r"^grids\.(\d+)"}
+        return {"stem": r"^stem", "blocks": [(r"^grids\.(\d+)", None), (r"^norm", (99999,))]}
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -130,6 +136,39 @@ class GridNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Grids(nn.Sequential):
+    """The grids from fine to coarse; an nn.Sequential, as timm's feature extraction expects, that carries (u, r)."""
+
+    def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Run all grids on the state that the stem made."""
+        for grid in self:
+            state = grid(state)
+        return state
+
+
+class GridNetwork(Network):
+    """A network whose state is the pair (u, r) and whose feature is u."""
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        grids: Sequence[nn.Module],
+        head: ClassifierHead,
+        num_classes: int,
+        channels: Sequence[int],
+        finest: int,
+    ) -> None:
+        super().__init__(stem, Grids(*grids), head, num_classes, channels, finest)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The feature u of the coarsest grid: image (b, in_chans, h, w) -> (b, num_features, h', w')."""
+        return self.grids(self.stem(x))[0]
+
+    @torch.jit.unused
+    def _feature(self, state: Any) -> Tensor:
+        return state[0]
 
 
 def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:

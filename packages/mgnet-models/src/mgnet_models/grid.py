@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mgnet_models.checkpointing import recompute
-from mgnet_models.layers import DeviceDtype, NormAct, conv
+from mgnet_models.layers import DeviceDtype, MapForm, NormAct, conv, sigma_after, sigma_before
+from mgnet_models.smoothing import SmoothingGrid
 from mgnet_models.transfer import Transfer
 
 
-class Grid(nn.Module):
+class Grid(SmoothingGrid):
     """nu smoothing iterations with one A and one B (B^l) or nu of them (B^{l,i}), after the transfer from the finer grid.
 
-    A and B are registered here alone, so that each tensor has one state-dict key. On the `last` grid nothing reads the
-    final residual, and its last A is not evaluated.
+    The smoother of MgNet is sigma B * sigma, the form "both" of (4.15); the other forms make the linear schemes of
+    Table 1. On the `last` grid nothing reads the final residual, and its last A is not evaluated.
     """
 
     def __init__(
@@ -36,41 +36,22 @@ class Grid(nn.Module):
         transfer: Transfer | None,
         last: bool,
         drop_path_rates: Sequence[float],
+        form_B: MapForm = "both",
     ) -> None:
-        super().__init__()
-        self.nu = nu
-        self.share_B = share_B
+        super().__init__(
+            conv(c_u, c_f, kernel=3, dd=dd),
+            [conv(c_f, c_u, kernel=3, dd=dd) for _ in range(1 if share_B else nu)],
+            [sigma_before(form_B, c_f, norm_act) for _ in range(nu)],
+            [sigma_after(form_B, c_u, norm_act) for _ in range(nu)],
+            share_B=share_B,
+            transfer=transfer,
+            drop_path_rates=drop_path_rates,
+        )
         self.last = last
-        self.grad_checkpointing = False
-        self.transfer = transfer
-        self.A = conv(c_u, c_f, kernel=3, dd=dd)
-        self.B = nn.ModuleList(conv(c_f, c_u, kernel=3, dd=dd) for _ in range(1 if share_B else nu))
-        self.sigma_r = nn.ModuleList(norm_act(c_f) for _ in range(nu))
-        self.sigma_u = nn.ModuleList(norm_act(c_u) for _ in range(nu))
-        self.drop_path = nn.ModuleList(DropPath(rate) if rate > 0 else nn.Identity() for rate in drop_path_rates)
         self.feature = nn.Identity()  # the last operation on u, where feature extraction by graph finds this grid
         if last and nu == 1:
             # A of a last grid with one iteration can change no output; a parameter without gradient stalls DDP.
             self.A.requires_grad_(False)
-
-    def correction(self, i: int, r: Tensor) -> Tensor:
-        """What iteration i adds to u when the residual is r: s = sigma B^{l,i} * sigma(r).
-
-        With a drop-path rate, training drops whole corrections of random images, in both forms alike.
-        """
-        s = r
-        for step, (sigma_r, sigma_u, drop_path) in enumerate(zip(self.sigma_r, self.sigma_u, self.drop_path)):
-            if step == i:  # TorchScript runs through a ModuleList but cannot index it by a variable
-                s = drop_path(sigma_u(self.smooth(i, sigma_r(r))))
-        return s
-
-    def smooth(self, i: int, r: Tensor) -> Tensor:
-        """B^{l,i} * r, or B^l * r where all iterations share it: (b, c_f, h, w) -> (b, c_u, h, w)."""
-        s = r
-        for step, B in enumerate(self.B):
-            if self.share_B or step == i:
-                s = B(r)
-        return s
 
     def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """The residual form: carry (u, r) with r = f - A * u, evaluating A once an iteration and never on u."""

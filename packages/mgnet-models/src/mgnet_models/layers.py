@@ -1,16 +1,17 @@
-"""The two building blocks that every network here is made of: a convolution without bias, and sigma."""
+"""What every network here is made of: a convolution without bias, sigma, and the four forms in which they combine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from timm.layers import get_norm_act_layer
 from torch import nn
 
 DeviceDtype = dict[str, Any]
 NormAct = Callable[[int], nn.Module]
+MapForm = Literal["lin", "pre", "post", "both"]  # K *, K * sigma, sigma K *, sigma K * sigma: (4.15)
 
 
 def conv(c_in: int, c_out: int, *, kernel: int, dd: DeviceDtype, stride: int = 1) -> nn.Conv2d:
@@ -26,3 +27,13 @@ def make_norm_act(
     if layer is None:
         raise ValueError(f"norm_layer={norm_layer!r} is unknown to timm: use 'batchnorm2d', 'groupnorm1', 'layernorm2d' ...")
     return partial(layer, inplace=False, **dd)
+
+
+def sigma_before(form: MapForm, channels: int, norm_act: NormAct) -> nn.Module:
+    """The sigma that a map of this form applies before its convolution, or the identity."""
+    return norm_act(channels) if form in ("pre", "both") else nn.Identity()
+
+
+def sigma_after(form: MapForm, channels: int, norm_act: NormAct) -> nn.Module:
+    """The sigma that a map of this form applies after its convolution, or the identity."""
+    return norm_act(channels) if form in ("post", "both") else nn.Identity()

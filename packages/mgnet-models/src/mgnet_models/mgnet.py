@@ -11,6 +11,7 @@ from timm.layers import ClassifierHead, calculate_drop_path_rates
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
+from mgnet_models.authors_checkpoint import checkpoint_filter
 from mgnet_models.datasets import DATA_SETS, model_cfg
 from mgnet_models.features import GridNetwork, feature_cfg
 from mgnet_models.grid import Grid
@@ -111,7 +112,14 @@ def _create_mgnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgNet:
         kwargs["notation"] = notation if isinstance(notation, Notation) else Notation.parse(notation)
     else:
         kwargs["notation"], kwargs["stem"] = Notation.from_timm_name(name)
-    return build_model_with_cfg(MgNet, name, pretrained, feature_cfg=feature_cfg(len(kwargs["notation"].nu), kwargs), **kwargs)
+    return build_model_with_cfg(
+        MgNet,
+        name,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter,
+        feature_cfg=feature_cfg(len(kwargs["notation"].nu), kwargs),
+        **kwargs,
+    )
 
 
 # Configurations of this project's own, beside those that the paper's tables name.

@@ -9,6 +9,13 @@ from typing import Any
 from timm.models import register_model
 from torch import nn
 
+_NAMES: list[str] = []
+
+
+def registered_names() -> tuple[str, ...]:
+    """Every name that this package gave to timm, in alphabetical order."""
+    return tuple(sorted(_NAMES))
+
 
 def register_names(module: str, names: Iterable[str], create: Callable[..., nn.Module]) -> None:
     """Register `create(name, pretrained, **kwargs)` under each name, as if written out in `module`.
@@ -16,6 +23,7 @@ def register_names(module: str, names: Iterable[str], create: Callable[..., nn.M
     `default_cfgs` must be defined in the module before: timm reads it while registering.
     """
     for name in names:
+        _NAMES.append(name)
         setattr(sys.modules[module], name, register_model(_entry(module, name, create)))
 
 

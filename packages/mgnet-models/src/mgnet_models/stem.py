@@ -12,23 +12,35 @@ from mgnet_models.layers import DeviceDtype, NormAct, conv
 from mgnet_models.notation import StemKind
 
 
-class Stem(nn.Module):
-    """f_in = sigma theta^0 * image for CIFAR; R_max sigma theta^0 *_2 image for ImageNet, with a 7x7 kernel.
+class DataStem(nn.Module):
+    """f_in = sigma theta^0 * image for CIFAR; R_max sigma theta^0 *_2 image for ImageNet, with a 7x7 kernel."""
 
-    `forward` returns the start of Algorithm 2: u^{1,0} = 0, as a zero of shape (1, c_u, 1, 1) that broadcasts, and f^1.
-    """
-
-    def __init__(self, in_chans: int, c_u: int, c_f: int, kind: StemKind, norm_act: NormAct, dd: DeviceDtype) -> None:
+    def __init__(self, in_chans: int, c_f: int, kind: StemKind, sigma: NormAct, dd: DeviceDtype) -> None:
         super().__init__()
         if kind not in ("cifar", "imagenet"):
             raise ValueError(f"stem={kind!r} is unknown: use 'cifar' (3x3) or 'imagenet' (7x7 stride 2 and max-pool)")
-        self.c_u = c_u
         imagenet = kind == "imagenet"
         self.theta = conv(in_chans, c_f, kernel=7 if imagenet else 3, stride=2 if imagenet else 1, dd=dd)
-        self.sigma = norm_act(c_f)
+        self.sigma = sigma(c_f)
         self.R_max = nn.MaxPool2d(3, stride=2, padding=1) if imagenet else nn.Identity()
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (b, in_chans, h, w) to (0, f) in the dtype and on the device of the convolution's output."""
-        f = self.R_max(self.sigma(self.theta(image)))
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (b, in_chans, h, w) to f in the dtype and on the device of the convolution's output."""
+        return self.data(image)
+
+    def data(self, image: Tensor) -> Tensor:
+        """f = f_in(image)."""
+        return self.R_max(self.sigma(self.theta(image)))
+
+
+class Stem(DataStem):
+    """f_in with the start of Algorithm 2: u^{1,0} = 0, as a zero of shape (1, c_u, 1, 1) that broadcasts, and f^1."""
+
+    def __init__(self, in_chans: int, c_u: int, c_f: int, kind: StemKind, norm_act: NormAct, dd: DeviceDtype) -> None:
+        super().__init__(in_chans, c_f, kind, norm_act, dd)
+        self.c_u = c_u
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # a state, not f alone
+        """Map (b, in_chans, h, w) to (0, f)."""
+        f = self.data(image)
         return torch.zeros((1, self.c_u, 1, 1), dtype=f.dtype, device=f.device), f  # u^{1,0} = 0, r^{1,0} = f^1
