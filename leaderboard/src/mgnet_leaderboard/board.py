@@ -1,0 +1,152 @@
+"""The board: one row for each model on each data set, its three kinds of evidence in three separate fields."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
+from mgnet_leaderboard.evidence import Evidence
+from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.printed_count import Agreement, agreement, agrees
+from mgnet_leaderboard.reported import PaperRow, Reported, reported
+from mgnet_leaderboard.verified import Counted, Macs, Verified, counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrintedCount:
+    """A printed parameter count beside the exact one, and how they agree."""
+
+    printed: str
+    counted: Counted
+    agreement: Agreement
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding or truncating the exact count gives the printed digits."""
+        return agrees(self.agreement)
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A model on a data set."""
+
+    model: str
+    dataset: str
+    reported: tuple[Reported, ...]
+    counts: tuple[PrintedCount, ...]
+    exact: int | None
+    certificates: tuple[Verified, ...]
+    measured: tuple[Measured, ...]
+
+    @property
+    def key(self) -> str:
+        """The anchor of the row."""
+        return f"{self.model}--{self.dataset}"
+
+    @property
+    def name(self) -> str:
+        """The name as the paper prints it, else the notation of a run, else the model's own name."""
+        if self.reported:
+            return self.reported[0].model_printed
+        return next((record.notation for record in self.measured if record.notation), self.model)
+
+    @property
+    def dataset_shown(self) -> str:
+        """The data set's name for a reader."""
+        return shown(self.dataset)
+
+    @property
+    def own(self) -> tuple[Reported, ...]:
+        """What the authors report of their own runs."""
+        return tuple(claim for claim in self.reported if not claim.quoted)
+
+    @property
+    def quoted(self) -> tuple[Reported, ...]:
+        """What the paper copies from other papers."""
+        return tuple(claim for claim in self.reported if claim.quoted)
+
+    @cached_property
+    def status(self) -> str | None:
+        """`fail` if any certificate of the model failed, else `pass`; None without a certificate."""
+        if not self.certificates:
+            return None
+        return "fail" if any(certificate.report.status == "fail" for certificate in self.certificates) else "pass"
+
+    @cached_property
+    def macs(self) -> Macs | None:
+        """Multiply-adds of exactly this network on this data set's images, from a certificate with its exact count."""
+        counts = {self.exact} | {record.parameters for record in self.measured}
+        data = DATA_SETS.get(self.dataset)
+        for certificate in self.certificates:
+            report = certificate.report
+            if report.macs is None or report.parameters is None or report.parameters.torch not in counts:
+                continue
+            if data is None or tuple(report.macs.image) == data.image:
+                return report.macs
+        return None
+
+    @property
+    def discrepant(self) -> bool:
+        """Whether a printed count fits no reading of the exact one."""
+        return any(count.agreement == "discrepant" for count in self.counts)
+
+    @property
+    def best_reported(self) -> float | None:
+        """The highest printed accuracy, own runs first."""
+        printed = [float(claim.accuracy_printed) for claim in self.own or self.reported]
+        return max(printed, default=None)
+
+    @property
+    def headline(self) -> Measured | None:
+        """The measured record shown on the board: the one with most seeds, then by id; never the best one."""
+        return min(self.measured, key=lambda record: (-record.summary.seeds, record.id), default=None)
+
+
+def board(evidence: Evidence) -> tuple[BoardRow, ...]:
+    """All rows: measured ones first, then by data set and printed accuracy."""
+    printed: dict[tuple[str, str], list[PaperRow]] = defaultdict(list)
+    for row in evidence.claims.rows if evidence.claims else ():
+        printed[row.model, plain_key(row.dataset)].append(row)
+    measured: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for record in evidence.measured:
+        measured[record.model, record.dataset.name].append(record)
+    certificates: dict[str, list[Verified]] = defaultdict(list)
+    for certificate in evidence.verified:
+        certificates[certificate.report.target.model].append(certificate)
+    rows = [
+        _row(pair, printed.get(pair, ()), certificates.get(pair[0], ()), measured.get(pair, ()))
+        for pair in printed.keys() | measured.keys()
+    ]
+    return tuple(sorted(rows, key=_order))
+
+
+def _row(
+    pair: tuple[str, str], printed: Iterable[PaperRow], certificates: Iterable[Verified], measured: Iterable[Measured]
+) -> BoardRow:
+    printed, certificates = tuple(printed), tuple(certificates)
+    counts: dict[tuple[str, int], PrintedCount] = {}
+    for row in printed:
+        computed = counted(row)
+        if row.params_printed is not None and computed is not None:
+            count = PrintedCount(
+                printed=row.params_printed, counted=computed, agreement=agreement(row.params_printed, computed.exact)
+            )
+            counts.setdefault((count.printed, computed.exact), count)
+    exact = next((row.exact for row in printed if row.exact is not None), None)
+    return BoardRow(
+        model=pair[0],
+        dataset=pair[1],
+        reported=tuple(reported(row) for row in printed),
+        counts=tuple(counts.values()),
+        exact=exact,
+        certificates=certificates,
+        measured=tuple(measured),
+    )
+
+
+def _order(row: BoardRow) -> tuple[bool, int, float, str, str]:
+    place = list(DATA_SETS).index(row.dataset) if row.dataset in DATA_SETS else len(DATA_SETS)
+    return (not row.measured, place, -(row.best_reported or 0.0), row.model, row.dataset)

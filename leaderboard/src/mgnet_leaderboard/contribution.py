@@ -1,0 +1,42 @@
+"""What a contributed results folder may change against the base branch: new records and new seeds, nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mgnet_leaderboard.evidence import gathered
+from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.records import Record, path_of
+from mgnet_leaderboard.refusal import RefusedError
+from mgnet_leaderboard.results_folder import read_results
+
+
+def check_contribution(head: Path, base: Path) -> list[str]:
+    """One line for each change, for the reviewer; RefusedError for a change that a contributor cannot make."""
+    old = {path_of(record): record for record in read_results(base, committed=True)}
+    new = {path_of(record): record for record in read_results(head, committed=True)}
+    gathered(new.values())
+    for place in sorted(old.keys() - new.keys()):
+        raise RefusedError(f"{place}: stands in the base branch and is missing; records are never removed")
+    lines = []
+    for place in sorted(new):
+        if new[place] != old.get(place):
+            lines.append(_changed(place, old.get(place), new[place]))
+    return lines
+
+
+def _changed(place: str, old: Record | None, new: Record) -> str:
+    if not isinstance(new, Measured):
+        raise RefusedError(f"{place}: only measured records are contributed as data; this file comes with the code")
+    if new.contributor is None:
+        raise RefusedError(f"{place}: names no contributor; write it with mgnet-leaderboard submit --contributor NAME")
+    mean = f"{new.summary.accuracy_last_mean:.2f} % over {new.summary.seeds} seed(s)"
+    if not isinstance(old, Measured):
+        return f"new: {place}: {mean}"
+    kept = {run.seed: run for run in new.runs}
+    for run in old.runs:
+        if kept.get(run.seed) != run:
+            raise RefusedError(f"{place}: seed {run.seed} was changed or dropped; the first finished run of a seed stays")
+    if old.link != new.link:
+        raise RefusedError(f"{place}: the link was changed; a record is not edited")
+    return f"more seeds: {place}: {mean}, was {old.summary.accuracy_last_mean:.2f} % over {old.summary.seeds}"

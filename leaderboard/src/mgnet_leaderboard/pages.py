@@ -1,0 +1,102 @@
+"""Which pages the site has, and what each template is given."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mgnet_leaderboard.architecture import grids_of
+from mgnet_leaderboard.board import BoardRow
+from mgnet_leaderboard.datasets import DATA_SETS
+from mgnet_leaderboard.evidence import Evidence
+from mgnet_leaderboard.intervals_plot import intervals_plot
+from mgnet_leaderboard.judged import judged
+from mgnet_leaderboard.plots import figures
+from mgnet_leaderboard.resolution import resolved_difference
+from mgnet_leaderboard.study import studies
+from mgnet_leaderboard.tally import tally
+
+# Rows of the board on one static page; the script reaches the others through board.js.
+PAGE_ROWS = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page: its path in the site, its template, and what the template is given."""
+
+    path: str
+    template: str
+    context: dict[str, Any]
+
+    @property
+    def root(self) -> str:
+        """The way from the page to the top folder, so that links work from disk and under any prefix."""
+        return "../" * self.path.count("/")
+
+
+def pages(evidence: Evidence, rows: Sequence[BoardRow], rendered: Sequence[str]) -> Iterator[Page]:
+    """All pages of the site, in a fixed order."""
+    yield from _board_pages(evidence, rows, rendered)
+    yield Page(path="plots.html", template="plots.html.j2", context={"figures": figures(rows)})
+    yield Page(path="discrepancies.html", template="discrepancies.html.j2", context=_discrepancies(evidence))
+    yield Page(path="comparisons.html", template="comparisons.html.j2", context=_comparisons(evidence))
+    yield Page(path="digits.html", template="digits.html.j2", context=_digits(evidence))
+    yield Page(path="duality.html", template="duality.html.j2", context={"demo": evidence.demo})
+    yield Page(path="methods.html", template="methods.html.j2", context={"datasets": DATA_SETS.values()})
+    yield Page(path="contribute.html", template="contribute.html.j2", context={})
+    yield from _model_pages(evidence, rows)
+    for record in evidence.verified:
+        context = {"record": record, "report": record.report, "local": evidence.local}
+        yield Page(path=f"proof/{record.report.target.model}-{record.id}.html", template="proof.html.j2", context=context)
+
+
+def _board_pages(evidence: Evidence, rows: Sequence[BoardRow], rendered: Sequence[str]) -> Iterator[Page]:
+    numbers = range(1, max(1, -(-len(rows) // PAGE_ROWS)) + 1)
+    paths = {number: "index.html" if number == 1 else f"board-{number}.html" for number in numbers}
+    datasets = sorted({row.dataset for row in rows})
+    shared = {"tally": tally(evidence, rows), "total": len(rows), "datasets": datasets, "paths": paths}
+    for number in numbers:
+        part = rendered[(number - 1) * PAGE_ROWS : number * PAGE_ROWS]
+        yield Page(path=paths[number], template="board.html.j2", context={**shared, "number": number, "rendered": part})
+
+
+def _model_pages(evidence: Evidence, rows: Sequence[BoardRow]) -> Iterator[Page]:
+    by_model: dict[str, list[BoardRow]] = defaultdict(list)
+    for row in rows:
+        by_model[row.model].append(row)
+    certificates = {record.report.target.model for record in evidence.verified}
+    for model in sorted(by_model.keys() | certificates):
+        context = {
+            "model": model,
+            "rows": by_model.get(model, []),
+            "grids": grids_of(model),
+            "certificates": [record for record in evidence.verified if record.report.target.model == model],
+            "local": evidence.local,
+        }
+        yield Page(path=f"model/{model}.html", template="model.html.j2", context=context)
+
+
+def _discrepancies(evidence: Evidence) -> dict[str, Any]:
+    entries = evidence.discrepancies.entries if evidence.discrepancies else ()
+    subjects: dict[str, list[Any]] = defaultdict(list)
+    for entry in entries:
+        subjects[entry.subject].append(entry)
+    rows = [row for row in (evidence.claims.rows if evidence.claims else ()) if row.params_printed and row.exact]
+    return {"rows": rows, "subjects": dict(subjects)}
+
+
+def _comparisons(evidence: Evidence) -> dict[str, Any]:
+    families = judged(evidence.claims, evidence.comparisons) if evidence.claims and evidence.comparisons else ()
+    near = {"mnist": 99.6, "cifar10": 95.0, "cifar100": 80.0, "imagenet": 77.0, "digits": 99.0}
+    resolutions = [
+        (DATA_SETS[key], accuracy, resolved_difference(accuracy, DATA_SETS[key].test_images)) for key, accuracy in near.items()
+    ]
+    return {"families": families, "resolutions": resolutions, "pairs": sum(len(f.pairs) for f in families)}
+
+
+def _digits(evidence: Evidence) -> dict[str, Any]:
+    found = studies([record for record in evidence.measured if record.dataset.name == "digits"])
+    plots = [intervals_plot(study.rows, f"Accuracy of every seed, recipe {study.recipe}") for study in found]
+    return {"studies": list(zip(found, plots)), "local": evidence.local}

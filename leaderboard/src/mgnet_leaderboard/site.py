@@ -1,0 +1,96 @@
+"""The site: every page rendered into a temporary folder, which then takes the place of the old site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mgnet_leaderboard import __version__
+from mgnet_leaderboard.accuracy import percent, written
+from mgnet_leaderboard.board import board
+from mgnet_leaderboard.datasets import shown
+from mgnet_leaderboard.evidence import Evidence, gathered
+from mgnet_leaderboard.heatmap import channel_picture, image_picture
+from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.notation_markup import notation_markup
+from mgnet_leaderboard.pages import PAGE_ROWS, pages
+from mgnet_leaderboard.printed_count import agreement
+from mgnet_leaderboard.records import schema_text
+from mgnet_leaderboard.results_folder import read_results
+from mgnet_leaderboard.scatter import short_number
+from mgnet_leaderboard.seeds import half_width
+from mgnet_leaderboard.strict_json import canonical
+from mgnet_leaderboard.view import csv_text, fields_of, script_text
+from mgnet_leaderboard.whole_files import replaced_folder
+
+STATIC = Path(__file__).with_name("static")
+
+
+def build(results: Path, local: Path, out: Path) -> int:
+    """Build the site of the committed records, and of this machine's where there are any; the number of pages."""
+    evidence = gathered(read_results(results, committed=True), read_results(local, committed=False) if local.is_dir() else ())
+    with replaced_folder(out) as folder:
+        return _write_site(evidence, folder)
+
+
+def _write_site(evidence: Evidence, folder: Path) -> int:
+    environment = _environment()
+    rows = board(evidence)
+    row_markup: Any = environment.get_template("row.html.j2").module
+    rendered = [row_markup.board_row(row, evidence.local, "") for row in rows]
+    count = 0
+    for page in pages(evidence, rows, rendered):
+        _write(folder / page.path, environment.get_template(page.template).render(root=page.root, here=page.path, **page.context))
+        count += 1
+    views = [fields_of(row) for row in rows]
+    _write(folder / "board.js", script_text(views, rendered if len(rows) > PAGE_ROWS else ()))
+    _write(folder / "board.csv", csv_text(views))
+    _write(folder / "evidence.json", evidence_text(evidence))
+    _write(folder / "schema.json", schema_text())
+    for path in sorted(STATIC.iterdir()):
+        _write(folder / path.name, path.read_text(encoding="utf-8"))
+    return count
+
+
+def evidence_text(evidence: Evidence) -> str:
+    """All evidence as one JSON file, the kinds under separate keys."""
+    return canonical(
+        {
+            "reported": evidence.claims.model_dump(mode="json")["rows"] if evidence.claims else [],
+            "verified": [record.model_dump(mode="json") for record in evidence.verified],
+            "measured": [record.model_dump(mode="json") for record in evidence.measured],
+            "local": sorted(evidence.local),
+        }
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("mgnet_leaderboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(notation=notation_markup, shown=shown, short=short_number, percent=written)
+    environment.globals.update(
+        agreement=agreement,
+        version=__version__,
+        accuracy=percent,
+        half_width=seed_half_width,
+        channel_picture=channel_picture,
+        image_picture=image_picture,
+    )
+    return environment
+
+
+def seed_half_width(record: Measured) -> float | None:
+    """Half the 95 % interval of the mean accuracy of a record, in points; None for one seed."""
+    return half_width([percent(run.correct_last, record.dataset.n) for run in record.runs])
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")

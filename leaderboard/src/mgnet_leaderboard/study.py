@@ -1,0 +1,96 @@
+"""A study on one data set: measured records of one recipe side by side, with intervals and all pairs tested."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from mgnet_leaderboard.accuracy import percent
+from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.resolution import LEVEL, holm, resolved_difference
+from mgnet_leaderboard.seeds import half_width, welch_p
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """A measured record with its accuracies, one a seed, in percent."""
+
+    record: Measured
+    accuracies: tuple[float, ...]
+    half: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPair:
+    """Two models whose seeds differ beyond chance."""
+
+    better: Measured
+    worse: Measured
+    difference: float
+    adjusted_p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All records that one recipe, epoch count and commit produced on one data set."""
+
+    recipe: str
+    recipe_sha256: str
+    epochs: int
+    commit: str | None
+    rows: tuple[StudyRow, ...]
+    tested: int
+    resolved: tuple[ResolvedPair, ...]
+    resolution: float
+
+
+def studies(records: Sequence[Measured]) -> tuple[Study, ...]:
+    """The records grouped by what must be equal for a fair comparison; largest study first."""
+    groups: dict[tuple[str, int, str, bool, str], list[Measured]] = defaultdict(list)
+    for record in records:
+        key = (record.recipe.sha256, record.epochs, record.commit or "", record.dirty, record.dataset.sha256)
+        groups[key].append(record)
+    return tuple(sorted((_study(group) for group in groups.values()), key=lambda s: (-len(s.rows), s.recipe, s.commit or "")))
+
+
+def _study(records: Sequence[Measured]) -> Study:
+    rows = []
+    for record in records:
+        accuracies = tuple(percent(run.correct_last, record.dataset.n) for run in record.runs)
+        rows.append(StudyRow(record=record, accuracies=accuracies, half=half_width(accuracies)))
+    rows.sort(key=lambda row: (-row.record.summary.accuracy_last_mean, row.record.model, row.record.id))
+    tested, resolved = _resolved_pairs(rows)
+    first = records[0]
+    return Study(
+        recipe=first.recipe.name,
+        recipe_sha256=first.recipe.sha256,
+        epochs=first.epochs,
+        commit=first.commit,
+        rows=tuple(rows),
+        tested=tested,
+        resolved=resolved,
+        resolution=resolved_difference(rows[0].record.summary.accuracy_last_mean, first.dataset.n),
+    )
+
+
+def _resolved_pairs(rows: Sequence[StudyRow]) -> tuple[int, tuple[ResolvedPair, ...]]:
+    """How many pairs could be tested, and those that Welch's test with Holm's correction tells apart."""
+    tested = []
+    for better, worse in combinations(rows, 2):
+        p = welch_p(better.accuracies, worse.accuracies)
+        if p is not None:
+            tested.append((better.record, worse.record, p))
+    adjusted = holm([p for _, _, p in tested])
+    resolved = [
+        ResolvedPair(
+            better=better,
+            worse=worse,
+            difference=better.summary.accuracy_last_mean - worse.summary.accuracy_last_mean,
+            adjusted_p=p,
+        )
+        for (better, worse, _), p in zip(tested, adjusted)
+        if p < LEVEL
+    ]
+    return len(tested), tuple(resolved)
