@@ -91,12 +91,12 @@ class Network(nn.Module):
     ) -> list[int]:
         """Drop the grids after the last chosen one, and the classifier; returns the chosen indices.
 
-        `prune_norm` drops the final normalisation too.
+        `prune_norm` drops the final normalisation too, which fits the last grid alone and goes with it in any case.
         """
         chosen = _take_indices(len(self.grids), indices)
-        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
-        if prune_norm:
+        if prune_norm or max(chosen) + 1 < len(self.grids):
             self.norm = nn.Identity()
+        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
         if prune_head:
             self.reset_classifier(0, "")
         return chosen

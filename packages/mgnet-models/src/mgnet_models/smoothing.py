@@ -1,4 +1,4 @@
-"""What the iterations of one grid share: smoothers B, norms, and the correction sigma B * sigma(r) that (3.1), (3.5) and (4.10) add."""
+"""What the iterations of one grid share: smoothers, norms, and the correction sigma B * sigma(r) of (3.1), (3.5) and (4.10)."""
 
 from __future__ import annotations
 
