@@ -20,7 +20,7 @@ class Network(nn.Module):
         self,
         stem: nn.Module,
         grids: nn.Sequential,
-        head: nn.Module,
+        head: ClassifierHead,
         num_classes: int,
         channels: Sequence[int],
         finest: int,
