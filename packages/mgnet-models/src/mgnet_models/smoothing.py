@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mgnet_models.transfer import Transfer
+
 
 class SmoothingGrid(nn.Module):
     """The operators of one grid, each registered once so that each tensor has one state-dict key.
@@ -23,7 +25,7 @@ class SmoothingGrid(nn.Module):
         sigma_u: Sequence[nn.Module],
         *,
         share_B: bool,
-        transfer: nn.Module | None,
+        transfer: Transfer | None,
         drop_path_rates: Sequence[float],
     ) -> None:
         super().__init__()
