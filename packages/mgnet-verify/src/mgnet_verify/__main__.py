@@ -1,0 +1,87 @@
+"""The command mgnet-verify: `certify` one network, or `audit` the printed counts of the paper.
+
+Exit code 0: everything holds. 1: a property fails, or a printed count differs without an explanation. 2: bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mgnet_verify.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UserError as error:
+        print(f"mgnet-verify: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="mgnet-verify", description="Evidence for MgNet: exact checks, counts, the paper's claims.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    certify = commands.add_parser("certify", help="check one network and write a report")
+    certify.add_argument("target", help="timm name, notation such as MgNet[2,2]-[32]-B^l, or checkpoint.safetensors")
+    certify.add_argument("--json", type=Path, metavar="FILE", help="write the report here")
+    certify.add_argument("--image", type=image_size, metavar="HxW", help="count multiply-adds for this image size")
+    certify.set_defaults(run=run_certify)
+    audit = commands.add_parser("audit", help="the paper's printed counts against ours")
+    audit.add_argument("--table", type=int, metavar="N", help="only the tables with this number")
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write every row here")
+    audit.set_defaults(run=run_audit)
+    return top
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """HxW as two positive integers."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an image size: write height x width as in 32x32")
+    return int(match[1]), int(match[2])
+
+
+def run_certify(options: argparse.Namespace) -> int:
+    """`mgnet-verify certify`."""
+    from mgnet_verify.atomic import require_writable, write_json
+    from mgnet_verify.certification import certify
+    from mgnet_verify.console import certificate_lines
+    from mgnet_verify.target import resolve
+
+    if options.json is not None:
+        require_writable(options.json)
+    certificate = certify(resolve(options.target), image=options.image)
+    print("\n".join(certificate_lines(certificate)))
+    if options.json is not None:
+        write_json(options.json, certificate.document())
+    return 0 if certificate.passed else 1
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    """`mgnet-verify audit`."""
+    from mgnet_verify.atomic import require_writable, write_json
+    from mgnet_verify.audit_report import audit_document, moved_counts
+    from mgnet_verify.console import audit_lines
+    from mgnet_verify.paper_audit import audit
+
+    if options.json is not None:
+        require_writable(options.json)
+    verdicts = audit(options.table)
+    print("\n".join(audit_lines(verdicts)))
+    moved = moved_counts(verdicts)
+    for line in moved:
+        print(f"FAIL: {line}")
+    if options.json is not None:
+        write_json(options.json, audit_document(verdicts))
+    return 1 if moved or any(verdict.unexplained for verdict in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What a MgNet is made of and how much it computes: tensors by name and shape, parameters and multiply-adds, from the notation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from mgnet_verify import closed_form, counting
+from mgnet_verify.closed_form import Form, Shape
+from mgnet_verify.errors import Violation
+from mgnet_verify.example import Evidence, Example
+from mgnet_verify.parts import Parts, parts_of
+
+Tensors = dict[str, tuple[int, ...]]
+
+
+def shape_of(parts: Parts) -> Shape:
+    """The arguments of the closed forms that the notation leaves open, read off the network."""
+    transfer = parts.grids[-1].transfer
+    return Shape(
+        in_chans=parts.theta.in_channels,
+        num_classes=parts.classifier.out_features,
+        stem="imagenet" if parts.imagenet else "cifar",
+        transfer_kernel=3 if transfer is None else int(transfer.Pi.kernel_size[0]),
+        transfer_norm=transfer is None or not isinstance(transfer.sigma_Pi, nn.Identity),
+    )
+
+
+def tensors_by_name(model: nn.Module, example: Example) -> Evidence:
+    """The state dict holds exactly the tensors of the notation, each once, under its name and in its shape."""
+    expected = dict(expected_tensors(model, shape_of(parts_of(model))))
+    seen = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in sorted(seen.keys() ^ expected.keys()):
+        raise Violation(f"tensor {name} is {'not in the notation' if name in seen else 'missing'}")
+    for name, shape in expected.items():
+        if seen[name] != shape:
+            raise Violation(f"tensor {name} has shape {seen[name]}, the notation says {shape}")
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    if len(set(addresses)) != len(addresses):
+        raise Violation("two parameters share their memory")
+    return Evidence()
+
+
+def expected_tensors(model: Any, shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of all tensors of a MgNet of this package's family."""
+    notation = model.notation
+    k = 7 if shape.stem == "imagenet" else 3
+    yield "stem.theta.weight", (notation.c_f[0], shape.in_chans, k, k)
+    yield from _norm("stem.sigma", notation.c_f[0])
+    for grid, (nu, c_u, c_f) in enumerate(zip(notation.nu, notation.c_u, notation.c_f)):
+        yield f"grids.{grid}.A.weight", (c_f, c_u, 3, 3)
+        for i in range(1 if notation.share_B else nu):
+            yield f"grids.{grid}.B.{i}.weight", (c_u, c_f, 3, 3)
+        for i in range(nu):
+            yield from _norm(f"grids.{grid}.sigma_r.{i}", c_f)
+            yield from _norm(f"grids.{grid}.sigma_u.{i}", c_u)
+        if grid > 0:
+            for name, c in (("Pi", notation.c_u), ("R", notation.c_f)):
+                yield f"grids.{grid}.transfer.{name}.weight", (c[grid], c[grid - 1], *[shape.transfer_kernel] * 2)
+                if shape.transfer_norm:
+                    yield from _norm(f"grids.{grid}.transfer.sigma_{name}", c[grid])
+    yield "head.fc.weight", (shape.num_classes, notation.c_u[-1])
+    yield "head.fc.bias", (shape.num_classes,)
+
+
+def _norm(name: str, c: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for tensor in ("weight", "bias", "running_mean", "running_var"):
+        yield f"{name}.{tensor}", (c,)
+    yield f"{name}.num_batches_tracked", ()
+
+
+def parameters_of_the_notation(model: nn.Module, example: Example) -> Evidence:
+    """Parameters: the closed form from the notation equals what torch counts."""
+    expected = closed_form.parameters(_notation(model), shape_of(parts_of(model)))
+    seen = counting.torch_parameters(model)
+    if seen != expected:
+        raise Violation(f"{seen:,} parameters, the notation says {expected:,}")
+    return Evidence()
+
+
+def macs_of_the_notation(model: nn.Module, example: Example) -> Evidence:
+    """Multiply-adds of both forms: the closed form from the notation equals what torch counts on the meta device."""
+    forms: dict[Form, str] = {"residual": "forward", "literal": "forward_literal"}
+    shape = shape_of(parts_of(model))
+    for form, method in forms.items():
+        expected = closed_form.macs(_notation(model), shape, size=example.shape[2:], form=form)
+        seen = counting.torch_macs(model, example.shape[1:], method)
+        if seen != expected:
+            raise Violation(f"{form} form: {seen:,} multiply-adds, the notation says {expected:,}")
+    return Evidence()
+
+
+def _notation(model: Any) -> Any:
+    return model.notation

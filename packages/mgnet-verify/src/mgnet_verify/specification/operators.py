@@ -1,0 +1,68 @@
+"""The linear operators of the paper on numpy arrays: `*`, `*_2`, the two poolings. Any dtype, none converted.
+
+Shapes: fields (b, c, h, w); kernels (c_out, c_in, k_h, k_w), odd k. Zero padding keeps odd kernels centred, so that
+stride 1 keeps the size and stride 2 halves it, rounding up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgnet_verify.specification.exactness import claim, is_guarded
+
+Array = NDArray[Any]
+
+
+def magnitude(x: Array) -> float:
+    """max |x|, 0 for an empty array."""
+    return float(np.abs(x).max()) if x.size else 0.0
+
+
+def convolve(kernel: Array, x: Array, *, stride: int = 1) -> Array:
+    """K * x for stride 1, K *_2 x for stride 2: (b, c_in, h, w) -> (b, c_out, ceil(h/stride), ceil(w/stride)).
+
+    out[n, o, y, x] = sum over c, i, j of K[o, c, i, j] in[n, c, stride y + i - (k_h-1)/2, stride x + j - (k_w-1)/2].
+    Exactness bound: an output adds at most ||K_o||_1 max|x|.
+    """
+    if is_guarded():
+        claim(float(np.abs(kernel).sum(axis=(1, 2, 3)).max()) * magnitude(x))
+    k_h, k_w = kernel.shape[2:]
+    h, w = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+    padded = np.pad(x, ((0, 0), (0, 0), (k_h // 2, k_h // 2), (k_w // 2, k_w // 2)))
+    out = np.zeros((x.shape[0], h, w, kernel.shape[0]), dtype=np.result_type(kernel, x))
+    for i in range(k_h):
+        for j in range(k_w):
+            window = padded[:, :, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
+            out += np.tensordot(window, kernel[:, :, i, j], axes=(1, 1))
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+
+def add(x: Array, y: Array) -> Array:
+    """x + y with its exactness bound, max|x| + max|y|."""
+    if is_guarded():
+        claim(magnitude(x) + magnitude(y))
+    return x + y
+
+
+def subtract(x: Array, y: Array) -> Array:
+    """x - y with its exactness bound, max|x| + max|y|."""
+    return add(x, -y)
+
+
+def max_pool(x: Array) -> Array:
+    """R_max of the ImageNet stem: the maximum over 3x3 windows at stride 2, nothing taken from outside the image."""
+    h, w = -(-x.shape[2] // 2), -(-x.shape[3] // 2)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    windows = [padded[:, :, i : i + 2 * h - 1 : 2, j : j + 2 * w - 1 : 2] for i in range(3) for j in range(3)]
+    return np.maximum.reduce(windows)
+
+
+def mean(u: Array) -> Array:
+    """R_ave: the mean over all pixels, (b, c, h, w) -> (b, c); with an exact sum, one rounding only."""
+    pixels = u.shape[2] * u.shape[3]
+    if is_guarded():
+        claim(magnitude(u) * pixels)
+    return u.sum(axis=(2, 3)) / pixels

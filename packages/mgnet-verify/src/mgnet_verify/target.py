@@ -1,0 +1,90 @@
+"""What a user asks to have verified: a registered name, the paper's notation, or a checkpoint file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import nn
+
+import mgnet_models
+from mgnet_models.notation import Notation
+from mgnet_verify.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Target:
+    """A network to verify; `trained` says that its weights are of interest themselves."""
+
+    name: str
+    model: nn.Module
+    checkpoint_sha256: str | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights come from a file."""
+        return self.checkpoint_sha256 is not None
+
+    @property
+    def notation(self) -> Notation | None:
+        """The paper's notation, None for a network that has none."""
+        notation = getattr(self.model, "notation", None)
+        return notation if isinstance(notation, Notation) else None
+
+
+def resolve(text: str) -> Target:
+    """The target that `text` names; UserError says in one line what is wrong with it."""
+    try:
+        if text.endswith(".safetensors") or Path(text).is_file():
+            return from_checkpoint(Path(text))
+        if "[" in text:
+            return Target(name=text, model=timm.create_model("mgnet", notation=Notation.parse(text)))
+        return from_name(text)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def from_checkpoint(path: Path) -> Target:
+    """A file written by `mgnet_models.save_checkpoint`; any other is refused without being unpickled."""
+    model = mgnet_models.load_checkpoint(path)
+    name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture") or path.stem)
+    return Target(name=name, model=model, checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def from_name(name: str) -> Target:
+    """A name of timm's registry, with a data set's tag if wanted, or the name of a MgNet that no table prints."""
+    if timm.is_model(name):
+        return Target(name=name, model=_created(name))
+    if name.startswith("mgnet_") and _is_mgnet_name(name):
+        notation, stem = Notation.from_timm_name(name)
+        return Target(name=name, model=_created("mgnet", notation=notation, stem=stem))
+    raise UserError(f"unknown model {name!r}{_near(name)}")
+
+
+def _is_mgnet_name(name: str) -> bool:
+    try:
+        Notation.from_timm_name(name)
+    except ValueError as error:
+        if "is not a MgNet name" in str(error):
+            return False
+        raise
+    return True
+
+
+def _created(name: str, **arguments: Any) -> nn.Module:
+    try:
+        return timm.create_model(name, **arguments).eval()
+    except RuntimeError as error:
+        raise UserError(f"{name!r} cannot be built: {' '.join(str(error).split())}") from None
+
+
+def _near(name: str) -> str:
+    ours = [known for known in timm.list_models() if "gnet" in known or "gdfi" in known or "mg" in known or "csc" in known]
+    near = difflib.get_close_matches(name, ours, n=3, cutoff=0.5)
+    return f": did you mean {', '.join(near)}?" if near else ": `python -m mgnet_models` lists the names"
