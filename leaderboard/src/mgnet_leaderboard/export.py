@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mgnet_leaderboard.accuracy import percent
 from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.mlflow_store import FinishedRun, finished_runs
 from mgnet_leaderboard.placing import Written, place
 from mgnet_leaderboard.records import path_of
-from mgnet_leaderboard.refusal import RefusedError
+from mgnet_leaderboard.refusal import RefusedError, first_fault
 from mgnet_leaderboard.results_folder import fault_if_committed, fault_of, read_placed
 from mgnet_leaderboard.run_result import RUN_RESULT, RunResult, merged, single_run_record
 from mgnet_leaderboard.strict_json import read_record
@@ -33,11 +35,18 @@ def submit(run_folder: Path, *, runs: Path, contributor: str, link: str | None, 
             continue
         if result_of(run) != wanted:
             raise RefusedError(f"{run_folder / 'result.json'}: differs from the artifact of MLflow run {run.run_id}")
-        record = single_run_record(wanted, contributor=contributor, link=link)
+        record = _signed(wanted, contributor, link)
         if fault := fault_if_committed(record):
             raise RefusedError(f"{run_folder}: {fault}")
         return place(joined([record], into), into)
     raise RefusedError(f"{run_folder}: MLflow run {wanted.mlflow_run_id} is not among the finished runs of {runs}")
+
+
+def _signed(result: RunResult, contributor: str, link: str | None) -> Measured:
+    try:
+        return single_run_record(result, contributor=contributor, link=link)
+    except ValidationError as error:
+        raise RefusedError(first_fault(error)) from None
 
 
 def result_of(run: FinishedRun) -> RunResult | None:

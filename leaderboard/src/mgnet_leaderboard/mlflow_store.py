@@ -32,6 +32,7 @@ def finished_runs(folder: Path) -> Iterator[FinishedRun]:
         raise RefusedError(f"{folder}: holds no {DATABASE}; train first, or give the folder of the runs with --runs")
     _refuse_foreign(database)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -1,0 +1,237 @@
+"""Small evidence that the tests build on: a paper of a few rows, a certificate, runs with their results, a demo."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgnet_leaderboard.__main__ import main
+from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.records import path_of, text_of
+from mgnet_leaderboard.run_result import RUN_RESULT, merged, single_run_record
+
+Json = dict[str, Any]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def digest(text: str, length: int = 64) -> str:
+    return (text.encode().hex() * 64)[:length]
+
+
+def paper_row(row: str, printed: str, model: str, accuracy: str, params: str | None, exact: int | None, **more: Any) -> Json:
+    version, table, _, dataset = row.split("/")[:4]
+    return {
+        "id": row,
+        "version": version,
+        "table": int(table.removeprefix("table")),
+        "row": 1,
+        "dataset": dataset.upper(),
+        "model_printed": printed,
+        "model": model,
+        "quoted": False,
+        "accuracy_printed": accuracy,
+        "params_printed": params,
+        "exact": exact,
+        "verdict": None if exact is None else "computed",
+        "explanation": None,
+        **more,
+    }
+
+
+@pytest.fixture(scope="session")
+def audit() -> Json:
+    """Six printed rows: two versions, a quoted one, a discrepant count, one within 1 %, one without a count."""
+    rows = [
+        paper_row("v2/table4/a/cifar100", "MgNet[2,2,2,2]-256-B^l", "mgnet_2_2_2_2_c256_bl", "79.94", "8.3M", 8_301_924),
+        paper_row("v2/table10/b/cifar100", "MgNet[2,2,2,2]-[256]-B^{l,i}", "mgnet_2_2_2_2_c256_bli", "80.12", "10.7M", 10_661_220),
+        paper_row("v2/table4/c/cifar10", "WideResNet28 * 2", "wrn28_2", "95.83", "36.5M", 1_467_610, quoted=True, cites="[10]"),
+        paper_row("v1/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "mgresnet18_al_bli", "93.83", "8.1M", 8_040_522),
+        paper_row("v2/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "mgresnet18_al_bli", "94.34", "8.1M", 8_040_522),
+        paper_row("v1/table1/e/cifar10", "A^l = A^l*, B^{l,i} = sigma o B^{l,i}*", "gdfi_lin_post", "92.54", None, None),
+    ]
+    return {"schema_version": 1, "kind": "audit", "rows": rows}
+
+
+@pytest.fixture(scope="session")
+def report() -> Json:
+    """A passing verification report of the 8.3M model."""
+    checked = {
+        "name": "duality",
+        "status": "pass",
+        "statement": "f - A u equals r after every step, bit for bit, also where u < 0",
+        "detail": "integer tensors in float64",
+        "examples": 100,
+        "seed": 0,
+        "largest_gap": 0.0,
+        "bits_used": 31.5,
+    }
+    counted = {"closed_form": 3_602_670_592, "fvcore": 3_602_670_592}
+    return {
+        "schema_version": 1,
+        "kind": "verification",
+        "target": {"model": "mgnet_2_2_2_2_c256_bl", "checkpoint_sha256": None},
+        "notation": "MgNet[2,2,2,2]-[256]-B^l",
+        "commit": COMMIT,
+        "dirty": False,
+        "versions": {"torch": "2.15.0", "mgnet-verify": "0.1.0"},
+        "status": "pass",
+        "properties": [checked],
+        "parameters": {"closed_form": 8_301_924, "torch": 8_301_924, "fvcore": 8_301_924},
+        "macs": {
+            "image": [3, 32, 32],
+            "convention": "conv + linear multiply-adds, padded zeros counted",
+            "residual": counted,
+            "literal": {"closed_form": 4_603_012_096, "fvcore": 4_603_012_096},
+        },
+        "paper": [],
+    }
+
+
+@pytest.fixture(scope="session")
+def result() -> Callable[..., Json]:
+    """result.json of a finished run; keyword arguments replace top-level fields."""
+
+    def make(seed: int = 0, correct: int = 357, *, series: str = "", **changes: Any) -> Json:
+        base = {
+            "schema_version": 1,
+            "kind": "run",
+            "mlflow_run_id": digest(f"{seed}{series}", 32),
+            "model": "mgnet_2_2_c32_bl",
+            "notation": "MgNet[2,2]-[32]-B^l",
+            "model_args": {"in_chans": 1, "num_classes": 10},
+            "parameters": 56_618,
+            "dataset": {"name": "digits", "split": "test", "n": 360, "sha256": digest("digits")},
+            "recipe": {"name": "digits", "sha256": digest("recipe"), "values": {"lr": 0.1, "epochs": 12}},
+            "seed": seed,
+            "epochs": 12,
+            "commit": COMMIT,
+            "dirty": False,
+            "environment": {
+                "python": "3.11.2",
+                "torch": "2.15.0",
+                "timm": "1.0.31",
+                "cuda": None,
+                "device": "cpu",
+                "cpu": "a processor of 2 cores",
+                "os": "Linux",
+                "threads": 2,
+            },
+            "test": {"n": 360, "correct_last": correct, "correct_best": min(360, correct + 1)},
+            "train_seconds": 7.25,
+            "images_per_second": 2378.5,
+            "started": f"2026-11-21T10:{seed % 60:02d}:00Z",
+            "finished": f"2026-11-21T10:{seed % 60:02d}:09.5Z",
+            "checkpoint_sha256": digest(f"{seed}checkpoint{series}"),
+        }
+        return copy.deepcopy({**base, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def measured(result: Callable[..., Json]) -> Callable[..., Measured]:
+    """A record of several seeds; keyword arguments replace fields of every result."""
+
+    def make(corrects: tuple[int, ...] = (357, 358, 356), *, contributor: str | None = None, **changes: Any) -> Measured:
+        results = [result(seed, correct, **changes) for seed, correct in enumerate(corrects)]
+        return merged(single_run_record(RUN_RESULT.validate_json(json.dumps(one)), contributor=contributor) for one in results)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def demo() -> Json:
+    """A demo on one 2x2 grid with two states."""
+    level = [[0, 127], [-127, 5]]
+    held = {"u": level, "residual_of_u": level, "r": level, "gap": 1e-15}
+    broken = {**held, "r": [[1, 2], [3, 4]], "gap": 0.7}
+    grid = {"u_scale": 2.0, "r_scale": 1.0}
+    image = {"dataset": "digits", "split": "test", "index": 5, "label": 3, "predicted": 3, "maximum": 16}
+    image["pixels"] = [[0, 16], [7, 8]]
+    return {
+        "schema_version": 1,
+        "kind": "duality_demo",
+        "model": "mgnet_2_2_c32_bl",
+        "notation": "MgNet[2,2]-[32]-B^l",
+        "checkpoint_sha256": digest("0checkpoint"),
+        "commit": COMMIT,
+        "versions": {"torch": "2.15.0"},
+        "dtype": "float64",
+        "channel": 3,
+        "image": {
+            "dataset": "digits",
+            "split": "test",
+            "index": 5,
+            "label": 3,
+            "predicted": 3,
+            "maximum": 16,
+            "pixels": [[0, 16], [7, 8]],
+        },
+        "grids": [{**grid, "steps": [held, held]}],
+        "control": {"statement": "Here every iteration has its own A.", "grids": [{**grid, "steps": [held, broken]}]},
+    }
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, Any], Path]:
+    """Write a JSON value to a file below the temporary folder."""
+
+    def make(name: str, value: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def place() -> Callable[..., Path]:
+    """Write a record where it belongs in a results folder."""
+
+    def make(folder: Path, record: Any) -> Path:
+        path = folder / path_of(record)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text_of(record), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def results(
+    tmp_path: Path,
+    audit: Json,
+    report: Json,
+    demo: Json,
+    write: Callable[[str, Any], Path],
+    measured: Callable[..., Measured],
+    place: Callable[..., Path],
+) -> Path:
+    """A results folder with all three kinds of evidence and the demo."""
+    folder = tmp_path / "results"
+    files = [write("audit.json", audit), write("report.json", report), write("demo.json", demo)]
+    assert main(["ingest", *map(str, files), "--into", str(folder)]) == 0
+    place(folder, measured())
+    return folder
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail with exactly one line on stderr; the line."""
+
+    def make(*arguments: object) -> str:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        err = capsys.readouterr().err
+        assert code == 1
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return make
