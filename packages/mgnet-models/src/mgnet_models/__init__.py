@@ -8,6 +8,7 @@ from mgnet_models.authors_checkpoint import load_authors_checkpoint
 from mgnet_models.datasets import DATA_SETS, DataSet
 from mgnet_models.grid import Grid
 from mgnet_models.mgnet import MgNet
+from mgnet_models.mgresnet import MgResNet
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_models.paper import PaperRow, paper_rows
 from mgnet_models.registry import registered_names
@@ -21,6 +22,7 @@ __all__ = [
     "DataSet",
     "Grid",
     "MgNet",
+    "MgResNet",
     "Notation",
     "PaperRow",
     "Summary",

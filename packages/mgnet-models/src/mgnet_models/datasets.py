@@ -46,8 +46,22 @@ DATA_SETS = {
 }
 
 
-def model_cfg(tag: str, *, first_conv: str, pool_size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The timm configuration of a model without weights for the data set of this tag."""
+# Tags of a name without stem suffix; the first is the default.
+SMALL_IMAGES = ("cifar100", "cifar10", "mnist")
+
+MGNET_PAPER = ("arXiv:1911.10428", "An Interpretive Constrained Linear Model for ResNet and MgNet")
+
+
+def final_size(tag: str, reduction: int) -> tuple[int, int]:
+    """Height and width of a feature that is smaller than this data set's images by `reduction`, rounding up."""
+    _, height, width = DATA_SETS[tag].input_size
+    return -(-height // reduction), -(-width // reduction)
+
+
+def model_cfg(
+    tag: str, *, first_conv: str, pool_size: tuple[int, int] | None = None, paper: tuple[str, str] = MGNET_PAPER
+) -> dict[str, Any]:
+    """The timm configuration of a model without weights for the data set of this tag; `paper` is its id and name."""
     data = DATA_SETS[tag]
     return {
         "url": "",
@@ -61,6 +75,6 @@ def model_cfg(tag: str, *, first_conv: str, pool_size: tuple[int, int] | None = 
         "first_conv": first_conv,
         "classifier": "head.fc",
         "license": "mit",
-        "paper_ids": "arXiv:1911.10428",
-        "paper_name": "An Interpretive Constrained Linear Model for ResNet and MgNet",
+        "paper_ids": paper[0],
+        "paper_name": paper[1],
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from timm.layers import get_norm_act_layer
+from timm.layers import get_act_layer, get_norm_act_layer, get_norm_layer
 from torch import nn
 
 DeviceDtype = dict[str, Any]
@@ -23,10 +23,35 @@ def make_norm_act(
     norm_layer: str | Callable[..., nn.Module], act_layer: str | Callable[..., nn.Module], dd: DeviceDtype
 ) -> NormAct:
     """The factory of sigma: normalisation then activation, BatchNorm and ReLU unless the user swaps them."""
-    layer = get_norm_act_layer(norm_layer, act_layer)
-    if layer is None:
-        raise ValueError(f"norm_layer={norm_layer!r} is unknown to timm: use 'batchnorm2d', 'groupnorm1', 'layernorm2d' ...")
+    make_act(act_layer)  # names an unknown activation before timm's lookup of the pair fails
+    layer = _known(partial(get_norm_act_layer, act_layer=act_layer), norm_layer, "norm_layer", _NORMS)
     return partial(layer, inplace=False, **dd)
+
+
+def make_norm(norm_layer: str | Callable[..., nn.Module], dd: DeviceDtype) -> NormAct:
+    """The factory of the normalisation alone, where the activation comes later."""
+    return partial(_known(get_norm_layer, norm_layer, "norm_layer", _NORMS), **dd)
+
+
+def make_act(act_layer: str | Callable[..., nn.Module]) -> Callable[[], nn.Module]:
+    """The factory of the activation alone."""
+    return _known(get_act_layer, act_layer, "act_layer", "'relu', 'gelu', 'silu' ...")
+
+
+_NORMS = "'batchnorm2d', 'groupnorm1', 'layernorm2d' ..."
+
+
+def _known(
+    find: Callable[..., Callable[..., nn.Module] | None], layer: str | Callable[..., nn.Module], argument: str, examples: str
+) -> Callable[..., nn.Module]:
+    """What timm finds for a layer given by name or class; ValueError for a name that it does not know."""
+    try:
+        found = find(layer)
+    except KeyError:
+        found = None
+    if found is None:
+        raise ValueError(f"{argument}={layer!r} is unknown to timm: use {examples}")
+    return found
 
 
 def sigma_before(form: MapForm, channels: int, norm_act: NormAct) -> nn.Module:

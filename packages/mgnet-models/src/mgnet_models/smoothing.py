@@ -52,6 +52,10 @@ class SmoothingGrid(nn.Module):
 
     def smooth(self, i: int, r: Tensor) -> Tensor:
         """B^{l,i} * r, or B^l * r where all iterations share it: (b, c_f, h, w) -> (b, c_u, h, w)."""
+        return self.apply_B(i, r)
+
+    def apply_B(self, i: int, r: Tensor) -> Tensor:
+        """The smoother at position i of the list, or the shared one."""
         s = r
         for step, B in enumerate(self.B):
             if self.share_B or step == i:
