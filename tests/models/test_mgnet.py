@@ -140,3 +140,23 @@ def test_generic_entry_builds_what_the_notation_says():
 def test_names_are_known_only_after_the_import():
     assert is_model(NAME)
     assert not is_model("mgnet_2_2_2_2_c257_bl")
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        ({"transfer_kernel": 1}, 5_156_196),  # six 3x3 kernels become 1x1
+        ({"transfer_linear": True}, 8_301_924 - 3 * 2 * 2 * 256),  # six BatchNorms go
+        ({"transfer_kernel": 1, "transfer_linear": True}, 5_156_196 - 3 * 2 * 2 * 256),
+    ],
+)
+def test_transfers_as_the_text_prints_them_have_their_exact_counts(options, parameters):
+    model = timm.create_model(NAME, num_classes=100, device="meta", **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_both_forms_agree_with_the_transfers_of_the_text():
+    notation = "MgNet[2,1,2]-[(4,3),(5,6),(3,3)]-B^l"
+    model = timm.create_model("mgnet", notation=notation, transfer_kernel=1, transfer_linear=True, dtype=torch.float64)
+    x = torch.randn(2, 3, 11, 9, dtype=torch.float64)
+    torch.testing.assert_close(model(x), model.forward_literal(x), rtol=1e-10, atol=1e-10)

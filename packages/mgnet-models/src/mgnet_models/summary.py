@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgnet_models.features import Grids
-
 _ALL_LEVELS = 999
 
 
@@ -98,9 +96,9 @@ def _parts(model: nn.Module) -> dict[str, nn.Module]:
     """The top modules of a network, its grids one by one."""
     parts: dict[str, nn.Module] = {}
     for name, child in model.named_children():
-        if isinstance(child, Grids):
+        if name == "grids":
             parts |= {f"{name}.{index}": grid for index, grid in child.named_children()}
-        else:
+        elif not isinstance(child, nn.Identity):
             parts[name] = child
     return parts
 

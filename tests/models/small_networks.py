@@ -1,0 +1,22 @@
+"""One small network of each family, for the tests that compute: the sample that stands for all names."""
+
+from typing import Any
+
+import timm
+from torch import nn
+
+import mgnet_models
+
+__all__ = ["SMALL", "build", "mgnet_models"]
+
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "mgnet_bl": ("mgnet", {"notation": "MgNet[2,3]-[(6,4),(5,8)]-B^l", "num_classes": 5}),
+    "mgnet_bli": ("mgnet", {"notation": "MgNet[1,2]-[(4,6),(8,5)]-B^{l,i}", "num_classes": 5}),
+    "mgnet_224": ("mgnet", {"notation": "MgNet[2,2]-[8]-B^l", "stem": "imagenet", "num_classes": 5}),
+}
+
+
+def build(family: str, **kwargs: Any) -> nn.Module:
+    """The network of this family with further arguments of `timm.create_model`."""
+    name, arguments = SMALL[family]
+    return timm.create_model(name, **arguments, **kwargs)
