@@ -1,0 +1,1 @@
+"""The commands of mgnet-train, one file each. A command's file imports torch only when it runs."""

@@ -1,0 +1,233 @@
+"""One run from its settings to its result: check everything, then train, resume or find it finished."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import mgnet_models
+from mgnet_train.atomic import write_json
+from mgnet_train.batches import ResidentTest, ResidentTraining
+from mgnet_train.checkpoint import Checkpoints
+from mgnet_train.data.dataset import ResidentDataset
+from mgnet_train.data.loading import load_dataset
+from mgnet_train.errors import DivergedError, ExitCode, StoppedError
+from mgnet_train.journal import Journal
+from mgnet_train.keeper import FileKeeper
+from mgnet_train.lock import FolderLock
+from mgnet_train.networks import check_size, executed_form, notation_of, parameters_of
+from mgnet_train.processes import Processes
+from mgnet_train.progress import Progress
+from mgnet_train.provenance import environment
+from mgnet_train.result import DatasetPart, RecipePart, Result, TestPart, read_result
+from mgnet_train.runfolder import CONFIG, read_json, utc_now, writable_folder, write_state
+from mgnet_train.sender import start_sender
+from mgnet_train.settings import Options, RunSpec
+from mgnet_train.signals import StopRequest
+from mgnet_train.store import check_store, store_uri
+from mgnet_train.tracking import WEIGHTS
+from mgnet_train.training import Course, Training
+
+_SENDER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished run; `was_finished` when it had been trained before, `is_sent` when the tracker has all of it."""
+
+    folder: Path
+    result: Result
+    was_finished: bool
+    is_sent: bool
+
+
+def fit(spec: RunSpec, options: Options, processes: Processes) -> Outcome:
+    """Train what `spec` describes, from its last checkpoint if there is one.
+
+    Raises UserError (and its kinds BusyError, DivergedError, DataError) and StoppedError; everything written stays usable.
+    """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    data = load_dataset(spec.dataset, options.data_dir)
+    network = spec.network.make(spec.recipe, spec.seed)
+    executed_form(network, spec.recipe.form)
+    check_size(network, data.size)
+    runs = writable_folder(options.runs)
+    folder = runs / spec.folder_name
+    finished = read_result(folder)
+    if finished is not None:
+        return Outcome(folder=folder, result=finished, was_finished=True, is_sent=finished.mlflow_run_id is not None)
+    if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
+        check_store(store_uri(runs))
+    return _Start(spec, options, processes, folder, data, network).run()
+
+
+class _Start:
+    """One start of a run, first or resumed."""
+
+    def __init__(
+        self, spec: RunSpec, options: Options, processes: Processes, folder: Path, data: ResidentDataset, network: nn.Module
+    ) -> None:
+        self._spec, self._options, self._processes = spec, options, processes
+        self._folder, self._data = folder, data
+        recipe = spec.recipe
+        self._training = Training(
+            network,
+            Course(
+                recipe=recipe,
+                train=ResidentTraining(data, recipe, seed=spec.seed, processes=processes),
+                test=ResidentTest(data, batch_size=max(256, recipe.batch_size), processes=processes),
+                classes=data.facts.model_data.num_classes,
+                processes=processes,
+                log_every=options.log_every,
+            ),
+        )
+
+    def run(self) -> Outcome:
+        """Train under the folder's lock."""
+        lock = None
+        if self._processes.leads:
+            self._folder.mkdir(exist_ok=True)
+            lock = FolderLock(self._folder)
+        try:
+            with StopRequest() as stop:
+                return self._train(stop)
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _train(self, stop: StopRequest) -> Outcome:
+        checkpoints = Checkpoints(self._folder, self._spec.identity)
+        state = self._processes.share(checkpoints.load() if self._processes.leads else None)
+        progress = self._progress(state)
+        for complaint in checkpoints.complaints:
+            progress.say(f"{complaint}; going on from the previous one")
+        if state is not None:
+            self._training.load_state_dict(state)
+            progress.say(f"resuming {self._folder.name} at epoch {self._training.epoch + 1}, step {self._training.step + 1}")
+        self._write_config()
+        journal = Journal(self._folder) if self._processes.leads else None
+        sender = start_sender(self._folder) if journal is not None and self._options.track == "now" else None
+        keeper = FileKeeper(
+            self._folder,
+            checkpoints=checkpoints,
+            journal=journal,
+            progress=progress,
+            stop=stop,
+            processes=self._processes,
+            seconds=self._options.checkpoint_seconds,
+        )
+        result = self._guarded(keeper, journal, progress)
+        is_sent = sender is not None and _wait(sender)
+        return Outcome(folder=self._folder, result=self._final(result), was_finished=False, is_sent=is_sent)
+
+    def _guarded(self, keeper: FileKeeper, journal: Journal | None, progress: Progress) -> Result:
+        """Train to the end; whatever the end is, state.json and the journal say it."""
+        write_state(self._folder, "running", epoch=self._training.epoch)
+        status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
+        try:
+            self._training.run(keeper)
+            result = self._result(keeper)
+            status, state, code = "FINISHED", "finished", ExitCode.DONE
+            return result
+        except StoppedError as end:
+            status, state, code, message = "KILLED", "stopped", end.exit_code, str(end)
+            raise
+        except DivergedError as end:
+            state, code = "diverged", end.exit_code
+            message = f"{end}; the last good checkpoint is in {self._folder}: start anew with a smaller --lr"
+            raise DivergedError(message) from None
+        except BaseException as end:
+            message = str(end)
+            raise
+        finally:
+            progress.close()
+            if journal is not None:
+                write_state(self._folder, state, exit_code=code, message=message, epoch=self._training.epoch)
+                journal.end(status)
+                journal.close()
+
+    def _result(self, keeper: FileKeeper) -> Result:
+        """Write the weights, then the result that counts on them."""
+        spec, training, data = self._spec, self._training, self._data
+        weights = self._folder / WEIGHTS
+        if self._processes.leads:
+            mgnet_models.save_checkpoint(
+                training.tested_network, weights, model_name=spec.network.entry, model_args=spec.network.args
+            )
+        self._processes.wait()
+        config = read_json(self._folder / CONFIG)
+        images = training.images_trained
+        result = Result(
+            mlflow_run_id=None,
+            model=spec.network.name,
+            notation=config["notation"],
+            model_args=spec.network.args,
+            parameters=config["parameters"],
+            dataset=DatasetPart(name=data.name, split=data.facts.test_split, n=len(data.test), sha256=config["data"]["sha256"]),
+            recipe=RecipePart(name=spec.recipe.name, sha256=spec.recipe.sha256, values=spec.recipe.model_dump(mode="json")),
+            seed=spec.seed,
+            epochs=spec.recipe.epochs,
+            commit=spec.commit.sha,
+            dirty=spec.commit.dirty,
+            environment=config["environment"],
+            test=TestPart(n=len(data.test), correct_last=training.correct[-1], correct_best=max(training.correct)),
+            train_seconds=round(training.seconds, 3),
+            images_per_second=round(images / training.seconds, 1),
+            started=config["started"],
+            finished=utc_now(),
+            checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        )
+        if self._processes.leads:
+            result.write(self._folder)
+        return result
+
+    def _final(self, result: Result) -> Result:
+        """The result with the run id that the sender may have added."""
+        return read_result(self._folder) or result
+
+    def _write_config(self) -> None:
+        if not self._processes.leads or (self._folder / CONFIG).exists():
+            return
+        data, network = self._data, self._training.network
+        config: dict[str, Any] = {
+            "schema_version": 1,
+            "identity": self._spec.identity,
+            **self._spec.as_json(),
+            "notation": notation_of(network),
+            "parameters": parameters_of(network),
+            "data": {
+                "name": data.name,
+                "sha256": data.sha256,
+                "train_images": len(data.train),
+                "test_images": len(data.test),
+            },
+            "environment": environment(self._processes.device),
+            "processes": self._processes.world,
+            "started": utc_now(),
+            "started_ms": time.time_ns() // 1_000_000,
+        }
+        write_json(self._folder / CONFIG, config)
+
+    def _progress(self, state: Any) -> Progress:
+        images = len(self._data.train)
+        done = 0
+        if state is not None:
+            done = images * state["epoch"] + min(images, state["step"] * self._spec.recipe.batch_size)
+        quiet = self._options.quiet or not self._processes.leads
+        return Progress(images=images * self._spec.recipe.epochs, done=done, quiet=quiet)
+
+
+def _wait(sender: subprocess.Popen[bytes]) -> bool:
+    """Give the sender a while to finish; it goes on by itself if that is not enough."""
+    try:
+        return sender.wait(_SENDER_SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        return False

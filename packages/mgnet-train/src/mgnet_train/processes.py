@@ -1,0 +1,128 @@
+"""One process or many: the only file that knows. Started by torchrun (elastic) or plainly.
+
+Control messages (stop, totals of evaluation) travel over a gloo group on the host, so that no step waits for the device.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mgnet_train.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """This process's place among all that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files; exactly one does."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module, *, sync_batchnorm: bool) -> nn.Module:
+        """The model as one process trains it: itself, or replicated with averaged gradients."""
+        if self.world == 1:
+            return model
+        if sync_batchnorm:
+            if self.device.type != "cuda":
+                raise UserError("batchnorm=sync needs CUDA devices: use batchnorm=averaged on a CPU")
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all processes."""
+        if self.world > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of all processes, one after the other along the first axis."""
+        if self.world == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        dist.all_gather(parts, values)
+        return torch.cat(parts)
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """For each flag, whether any process raises it. All must ask at the same step."""
+        if self.control is None:
+            return list(flags)
+        message = torch.tensor([int(flag) for flag in flags])
+        dist.all_reduce(message, op=dist.ReduceOp.MAX, group=self.control)
+        return [bool(flag) for flag in message.tolist()]
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Give all processes the mean of their running statistics."""
+        if self.world == 1:
+            return
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                dist.all_reduce(buffer)
+                buffer.div_(self.world)
+
+    def wait(self) -> None:
+        """Return when every process is here."""
+        if self.control is not None:
+            dist.barrier(group=self.control)
+
+    def share(self, value: Any) -> Any:
+        """The leading process's value, on every process."""
+        if self.control is None:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+def start_processes(device: str) -> Processes:
+    """Join the processes of torchrun, if any, and choose the device: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")) if world > 1 else None)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        return Processes(rank=0, world=1, device=chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    control = dist.new_group(backend="gloo")
+    assert isinstance(control, dist.ProcessGroup)  # the other type stands for a process outside the group
+    return Processes(rank=rank, world=world, device=chosen, control=control)
+
+
+def choose_device(name: str, local_rank: int | None) -> torch.device:
+    """The device for a name; `auto` takes CUDA when there is one. Raises UserError for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:0") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:0")
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise UserError(f"device {name!r} asked for, but this PyTorch sees no CUDA device: use --device cpu")
+    index = device.index if device.index is not None else (local_rank or 0)
+    if index >= torch.cuda.device_count():
+        raise UserError(f"device cuda:{index} asked for, but there are {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", index)

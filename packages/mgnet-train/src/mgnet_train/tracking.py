@@ -1,0 +1,140 @@
+"""The only file that imports mlflow: one run of ours as one MLflow run, found again by its id or its tag.
+
+Nothing here is called by a training process; the sender does it, beside the training or later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mgnet_train.atomic import write_json
+from mgnet_train.journal import Record
+from mgnet_train.lock import exclusive
+from mgnet_train.result import RESULT, read_result
+
+EXPERIMENT = "mgnet"
+IDENTITY_TAG = "mgnet.identity"
+LINK = "mlflow.json"
+FIGURES = "figures"
+WEIGHTS = "model.safetensors"
+
+
+class MlflowRun:
+    """The MLflow run that belongs to a run folder; made on first use, under a lock that all first starts share."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        quiet_mlflow()
+        from mlflow.tracking import MlflowClient
+
+        self._folder = folder
+        self._config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        # Creating the same sqlite database from two processes at once fails in mlflow's migrations.
+        with exclusive(folder.parent / ".mlflow.lock"):
+            self._client = MlflowClient(uri)
+            self.run_id = self._find(uri) or self._create(uri)
+        write_json(folder / LINK, {"run_id": self.run_id})
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def send(self, records: list[Record]) -> None:
+        """Send metrics with the time they were measured; the store keeps one copy of what is sent twice."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, r.time, r.step) for r in records for name, value in r.metrics.items()]
+        for first in range(0, len(metrics), 900):
+            self._client.log_batch(self.run_id, metrics=metrics[first : first + 900])
+
+    def finish(self, status: str, time: int) -> None:
+        """Send what the run produced, then its status."""
+        result = read_result(self._folder)
+        if result is not None and result.mlflow_run_id != self.run_id:
+            result.model_copy(update={"mlflow_run_id": self.run_id}).write(self._folder)
+        for name in (RESULT, WEIGHTS, "config.json"):
+            if (self._folder / name).exists():
+                self._client.log_artifact(self.run_id, str(self._folder / name))
+        if (self._folder / FIGURES).is_dir():
+            self._client.log_artifacts(self.run_id, str(self._folder / FIGURES), FIGURES)
+        self._client.set_terminated(self.run_id, status, end_time=time)
+
+    def _find(self, uri: str) -> str | None:
+        """The run by the id that the folder remembers, else by its tag."""
+        from mlflow.exceptions import MlflowException
+
+        with suppress(OSError, ValueError, KeyError, MlflowException):
+            run_id: str = json.loads((self._folder / LINK).read_text(encoding="utf-8"))["run_id"]
+            self._client.get_run(run_id)
+            return run_id
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return None
+        found = self._client.search_runs(
+            [experiment.experiment_id], f"tags.`{IDENTITY_TAG}` = '{self._config['identity']}'", max_results=1
+        )
+        return found[0].info.run_id if found else None
+
+    def _create(self, uri: str) -> str:
+        config = self._config
+        run = self._client.create_run(
+            self._experiment(uri), start_time=config["started_ms"], tags=_tags(config), run_name=self._folder.name
+        )
+        from mlflow.entities import Param
+
+        self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in _params(config).items()])
+        self._log_dataset(run.info.run_id)
+        return run.info.run_id
+
+    def _experiment(self, uri: str) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return experiment.experiment_id
+        ours = uri.startswith("sqlite") and "MLFLOW_TRACKING_URI" not in os.environ
+        location = (self._folder.parent.resolve() / "mlartifacts").as_uri() if ours else None
+        return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+
+    def _log_dataset(self, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = self._config["data"]
+        dataset = Dataset(
+            name=data["name"],
+            digest=data["sha256"][:32],
+            source_type="local",
+            source=json.dumps({"sha256": data["sha256"]}),
+            profile=json.dumps({"train_images": data["train_images"], "test_images": data["test_images"]}),
+        )
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])])
+
+
+def quiet_mlflow() -> None:
+    """No telemetry, no waiting inside mlflow, no chatter. Must come before the first import of mlflow."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+
+def _tags(config: dict[str, Any]) -> dict[str, str]:
+    tags = {
+        IDENTITY_TAG: config["identity"],
+        "mgnet.recipe": config["recipe"]["name"],
+        "mgnet.recipe_sha256": config["recipe_sha256"],
+        "mgnet.seed": str(config["seed"]),
+        "mgnet.dirty": str(config["dirty"]).lower(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "mgnet-train",
+    }
+    if config["commit"]:
+        tags["mlflow.source.git.commit"] = config["commit"]
+    return tags
+
+
+def _params(config: dict[str, Any]) -> dict[str, Any]:
+    params = {key: config[key] for key in ("model", "notation", "parameters", "dataset", "seed", "recipe_sha256")}
+    params |= {f"recipe.{key}": value for key, value in config["recipe"].items()}
+    return params | {f"environment.{key}": value for key, value in config["environment"].items()}
