@@ -35,9 +35,11 @@ def built_parameters(model: str, dataset: str) -> int:
 def moved_counts(verdicts: Sequence[Verdict]) -> list[str]:
     """One line for each network whose parameters no longer equal the closed form; each network is built once."""
     exact = {(v.row.model, v.row.dataset): v.exact for v in verdicts if v.exact is not None}
-    built = {key: built_parameters(*key) for key in exact}
-    return [
-        f"{model} for {dataset} has {built[model, dataset]:,} parameters, its closed form says {count:,}"
-        for (model, dataset), count in exact.items()
-        if built[model, dataset] != count
-    ]
+    return [line for (model, dataset), count in exact.items() if (line := _moved(model, dataset, count))]
+
+
+def _moved(model: str, dataset: str, count: int) -> str | None:
+    if not timm.is_model(model):
+        return f"{model} is not registered, its closed form says {count:,}"
+    built = built_parameters(model, dataset)
+    return None if built == count else f"{model} for {dataset} has {built:,} parameters, its closed form says {count:,}"

@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from mgnet_models import MgNet, Notation
-from mgnet_models.notation import StemKind
 from torch import nn
 
+from mgnet_models import MgNet, Notation
+from mgnet_models.notation import StemKind
 from mgnet_verify.errors import NotDecided
 from mgnet_verify.exact import AMPLITUDES
 from mgnet_verify.example import Evidence, Example

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from mgnet_models import Notation
 from torch import nn
 
+from mgnet_models import Notation
 from mgnet_verify.errors import NotDecided
 from mgnet_verify.example import Example
 from mgnet_verify.parts import parts_of
@@ -34,14 +34,20 @@ class Defect:
         return edited(self.file, self.old, self.new)
 
 
-_STEP = "self.sigma_u[i](B(self.sigma_r[i](r)))"
+_A = "            conv(c_u, c_f, kernel=3, dd=dd),"
+_B = "for _ in range(1 if share_B else nu)"
+_SAME_B = "; [setattr(g, 'B', self.grids[0].B) for g in self.grids if str(g.B) == str(self.grids[0].B)]"
+_S = "sigma_u(self.smooth(i, sigma_r(r)))"
 
 DEFECTS = (
-    Defect(name="bias in A", file="grid", old="self.A = conv(c_u, c_f, kernel=3, dd=dd)", new="self.A = nn.Conv2d(c_u, c_f, 3, padding=1)"),
+    Defect(name="bias in A", file="grid", old=_A, new="nn.Conv2d(c_u, c_f, 3, padding=1, **dd),"),
     Defect(name="plus in the residual form", file="grid", old="r = r - self.A(s)", new="r = r + self.A(s)"),
     Defect(name="minus before the correction", file="grid", old="u = u + self.correction(i, f", new="u = u - self.correction(i, f"),
-    Defect(name="B unused", file="grid", old=_STEP, new="self.sigma_u[i](0 * B(r) + self.sigma_r[i](r))"),
-    Defect(name="first B in every iteration", file="grid", old="0 if self.share_B else i", new="0"),
+    Defect(
+        name="B unused", file="smoothing", old=_S, new="sigma_u(0 * self.smooth(i, r).mean() + sigma_r(r).mean(1, keepdim=True))"
+    ),
+    Defect(name="first B in every iteration", file="smoothing", old="self.share_B or step == i", new="step == 0"),
+    Defect(name="B shared across grids", file="mgnet", old="self.init_weights()", new=f"self.init_weights(){_SAME_B}"),
 )
 
 
@@ -70,18 +76,20 @@ def pool() -> tuple[Case, ...]:
     )
 
 
-def caught_by(network: Callable[..., nn.Module], properties: Iterable[Property] = MODEL_PROPERTIES) -> list[str]:
-    """Names of the properties that fail, or crash, on some case of the pool."""
-    return [checked.name for checked in properties if any(_fails(checked, network, case) for case in pool())]
+def caught_by(network: Callable[..., nn.Module], properties: Iterable[Property] = MODEL_PROPERTIES) -> dict[str, str]:
+    """The properties that fail on some case of the pool, each with the first failure; a crash on a legal case counts."""
+    failures = {checked.name: _first_failure(checked, network) for checked in properties}
+    return {name: failure for name, failure in failures.items() if failure is not None}
 
 
-def _fails(checked: Property, network: Callable[..., nn.Module], case: Case) -> bool:
-    try:
-        model = case.model(network)
-        if checked.applies_to(model, parts_of(model)):
-            checked.check(model, case.example)
-    except NotDecided:
-        return False
-    except Exception:  # a crash on a legal configuration is a defect too, whatever it raises
-        return True
-    return False
+def _first_failure(checked: Property, network: Callable[..., nn.Module]) -> str | None:
+    for case in pool():
+        try:
+            model = case.model(network)
+            if checked.applies_to(model, parts_of(model)):
+                checked.check(model, case.example)
+        except NotDecided:
+            continue
+        except Exception as failure:  # whatever a wrong network raises
+            return f"{type(failure).__name__}: {failure}"
+    return None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.resources import files
 from types import ModuleType
 
 from torch import nn
 
-# The files that make a MgNet, each after those that it imports.
-FILES = ("layers", "transfer", "grid", "stem", "features", "mgnet")
+# The files that make a MgNet. What else they import (notation, data sets, printed rows) the variant shares with the package.
+FILES = ("layers", "checkpointing", "smoothing", "transfer", "grid", "stem", "features", "mgnet")
 _PRIVATE = "mgnet_models_variant"
+_REDIRECTED = re.compile(rf"\bmgnet_models\.({'|'.join((*FILES, 'registry'))})\b")
 
 
 def source(file: str) -> str:
@@ -20,28 +26,17 @@ def source(file: str) -> str:
     return files("mgnet_models").joinpath(f"{file}.py").read_text(encoding="utf-8")
 
 
-def load(texts: Mapping[str, str]) -> Callable[..., nn.Module]:
-    """The MgNet class of a variant whose files named in `texts` have those texts.
+def load(changes: Mapping[str, str | ast.Module]) -> Callable[..., nn.Module]:
+    """The MgNet class of a variant in which the files named in `changes` have those texts or syntax trees.
 
     The variant lives under a private name and registers nothing with timm; its modules replace those of the variant
     before, and the real package is untouched.
     """
-    package = ModuleType(_PRIVATE)
-    package.__path__ = []
-    registry = ModuleType(f"{_PRIVATE}.registry")
-    registry.__dict__["register_names"] = lambda *_: None
-    sys.modules |= {_PRIVATE: package, registry.__name__: registry}
-    for file in FILES:
-        module = ModuleType(f"{_PRIVATE}.{file}")
-        sys.modules[module.__name__] = module
-        exec(compile(_redirected(texts.get(file) or source(file)), f"<variant {file}.py>", "exec"), module.__dict__)
-    network: Callable[..., nn.Module] = sys.modules[f"{_PRIVATE}.mgnet"].MgNet
+    for name in [name for name in sys.modules if name.partition(".")[0] == _PRIVATE]:
+        del sys.modules[name]
+    with _finding(_VariantFinder(changes)):
+        network: Callable[..., nn.Module] = importlib.import_module(f"{_PRIVATE}.mgnet").MgNet
     return network
-
-
-def _redirected(text: str) -> str:
-    """Imports of the varied files, and of the registry, go to the variant; all others to the real package."""
-    return re.sub(rf"\bmgnet_models\.({'|'.join((*FILES, 'registry'))})\b", rf"{_PRIVATE}.\1", text)
 
 
 def edited(file: str, old: str, new: str) -> Callable[..., nn.Module]:
@@ -50,3 +45,41 @@ def edited(file: str, old: str, new: str) -> Callable[..., nn.Module]:
     if old not in text:
         raise ValueError(f"{old!r} does not occur in {file}.py: the planted defect must follow the code")
     return load({file: text.replace(old, new)})
+
+
+class _VariantFinder(MetaPathFinder, Loader):
+    """Finds and executes the modules of the private package."""
+
+    def __init__(self, changes: Mapping[str, str | ast.Module]) -> None:
+        self.changes = changes
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Answer for names under the private package alone."""
+        return ModuleSpec(name, self, is_package=name == _PRIVATE) if name.partition(".")[0] == _PRIVATE else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the file, changed or not, with its imports of varied files redirected; the registry does nothing."""
+        file = module.__name__.rpartition(".")[2]
+        if file == "registry":
+            module.__dict__["register_names"] = lambda *_: None
+        elif file != _PRIVATE:
+            code = self.changes.get(file) or source(file)
+            tree = ast.parse(code) if isinstance(code, str) else code
+            exec(compile(ast.fix_missing_locations(_Redirect().visit(tree)), f"<variant {file}.py>", "exec"), module.__dict__)
+
+
+class _Redirect(ast.NodeTransformer):
+    """Imports of the varied files, and of the registry, go to the variant; all others to the real package."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
+        node.module = _REDIRECTED.sub(rf"{_PRIVATE}.\1", node.module or "")
+        return node
+
+
+@contextmanager
+def _finding(finder: MetaPathFinder) -> Iterator[None]:
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

@@ -1,0 +1,79 @@
+"""Counts three ways: arithmetic from the notation, torch, fvcore; and the figures of the paper's main network."""
+
+import pytest
+import timm
+import torch
+
+import mgnet_models  # noqa: F401, registers the names
+from mgnet_models import Notation
+from mgnet_verify import closed_form, counting
+from mgnet_verify.closed_form import Shape
+
+MAIN = Notation.parse("MgNet[2,2,2,2]-[256]-B^l")
+HUNDRED = Shape(num_classes=100)
+
+
+def test_the_main_network_has_the_known_counts() -> None:
+    assert closed_form.parameters(MAIN, HUNDRED) == 8_301_924
+    assert closed_form.macs(MAIN, HUNDRED, size=(32, 32), form="residual") == 3_602_670_592
+    assert closed_form.macs(MAIN, HUNDRED, size=(32, 32), form="literal") == 4_603_012_096
+
+
+@pytest.mark.parametrize(
+    "notation, stem, size, classes, literal, residual",
+    [
+        ("MgNet[2,2,2,2]-[256]-B^l", "cifar", 32, 10, 4_602_989_056, 3_602_647_552),
+        ("MgNet[3,4,6,3]-[128,256,512,1024]-B^{l,i}", "imagenet", 224, 1000, 19_196_354_560, 15_959_400_448),
+        ("MgNet[2,2,2,2]-[64,128,256,512]-B^l", "imagenet", 224, 1000, 3_008_663_552, 2_199_425_024),
+        ("MgNet[2,2,2,2]-[128,256,512,1024]-B^l", "imagenet", 224, 1000, 11_797_602_304, 8_560_648_192),
+        ("MgNet[32,2,2,2]-[256]-B^l", "cifar", 32, 100, 40_841_798_656, 39_841_457_152),
+    ],
+)
+def test_multiply_adds_are_the_known_ones(notation, stem, size, classes, literal, residual) -> None:  # type: ignore[no-untyped-def]
+    shape = Shape(stem=stem, num_classes=classes)
+    counted = {f: closed_form.macs(Notation.parse(notation), shape, size=(size, size), form=f) for f in ("literal", "residual")}
+    assert counted == {"literal": literal, "residual": residual}
+
+
+def test_the_difference_of_the_forms_does_not_depend_on_nu() -> None:
+    def saved(text: str) -> int:
+        counts = [closed_form.macs(Notation.parse(text), HUNDRED, size=(32, 32), form=f) for f in ("literal", "residual")]  # type: ignore[arg-type]
+        return counts[0] - counts[1]
+
+    one_A = [9 * 256**2 * pixels for pixels in (32 * 32, 16 * 16, 8 * 8, 4 * 4)]
+    assert saved("MgNet[2,2,2,2]-[256]-B^l") == saved("MgNet[9,1,7,5]-[256]-B^l") == one_A[0] + 2 * sum(one_A[1:])
+
+
+def test_the_table_names_every_operator_of_every_grid_once() -> None:
+    entries = closed_form.table(MAIN, HUNDRED, size=(32, 32), form="residual")
+    runs = {(entry.grid, entry.operator): entry.runs for entry in entries}
+    assert len(runs) == len(entries)
+    assert sum(runs[grid, "A"] for grid in (1, 2, 3, 4)) == 7
+    assert sum(runs[grid, "B"] for grid in (1, 2, 3, 4)) == 8
+    assert sum(runs[grid, name] for grid in (2, 3, 4) for name in ("Pi", "R")) == 6
+
+
+def test_fvcore_and_torch_count_what_the_closed_form_says() -> None:
+    notation = Notation.parse("MgNet[2,1,2]-[(5,3),(4,6),(7,2)]-B^{l,i}")
+    model = timm.create_model("mgnet", notation=notation, num_classes=9)
+    shape = Shape(num_classes=9)
+    assert closed_form.parameters(notation, shape) == counting.torch_parameters(model) == counting.fvcore_parameters(model)
+    for form, method in (("residual", "forward"), ("literal", "forward_literal")):
+        expected = closed_form.macs(notation, shape, size=(9, 14), form=form)
+        assert counting.fvcore_macs(model, (3, 9, 14), method) == counting.torch_macs(model, (3, 9, 14), method) == expected
+
+
+def test_a_count_on_a_small_image_scales_to_a_large_one_and_to_no_other() -> None:
+    model = timm.create_model("mgnet", notation="MgNet[1,2]-[4]-B^l", num_classes=9)
+    assert counting.scaled_macs(model, (3, 12, 20), (2, 2)) == counting.fvcore_macs(model, (3, 12, 20))
+    with pytest.raises(ValueError, match="an image of 12x19 is no multiple of 2x2"):
+        counting.scaled_macs(model, (3, 12, 19), (2, 2))
+
+
+def test_counting_leaves_the_network_alone() -> None:
+    model = timm.create_model("mgnet", notation="MgNet[1,2]-[4]-B^l", num_classes=9).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    counting.fvcore_macs(model, (3, 4, 4))
+    counting.torch_macs(model, (3, 4, 4))
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
