@@ -7,6 +7,7 @@ model = timm.create_model("mgnet_2_2_2_2_c256_bl", num_classes=100)
 from mgnet_models.authors_checkpoint import load_authors_checkpoint
 from mgnet_models.datasets import DATA_SETS, DataSet
 from mgnet_models.duality import ModifiedPreActResNet, to_mgnet, to_preact_resnet
+from mgnet_models.gdfi import GDFI
 from mgnet_models.grid import Grid
 from mgnet_models.mgnet import MgNet
 from mgnet_models.mgresnet import MgResNet
@@ -20,6 +21,7 @@ from mgnet_models.zoo import ZooEntry, zoo
 
 __all__ = [
     "DATA_SETS",
+    "GDFI",
     "DataSet",
     "Grid",
     "MgNet",

@@ -6,13 +6,16 @@ sigma_r and sigma_u are BatchNorm and ReLU, one pair for each iteration, named b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
 
+from timm.layers import calculate_drop_path_rates
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mgnet_models.checkpointing import recompute
 from mgnet_models.layers import DeviceDtype, MapForm, NormAct, conv, sigma_after, sigma_before
+from mgnet_models.notation import Notation
 from mgnet_models.smoothing import SmoothingGrid
 from mgnet_models.transfer import Transfer
 
@@ -73,3 +76,35 @@ class Grid(SmoothingGrid):
         for i in range(self.nu):
             u = u + self.correction(i, f - self.A(u))  # (3.5)
         return u
+
+
+def chain_of_grids(
+    make_grid: Callable[..., nn.Module],
+    notation: Notation,
+    norm_act: NormAct,
+    dd: DeviceDtype,
+    *,
+    drop_path_rate: float,
+    transfer_kernel: int = 3,
+    transfer_linear: bool = False,
+) -> list[nn.Module]:
+    """The grids that the notation asks for, from fine to coarse, each but the first with its transfer."""
+    c_u, c_f = notation.c_u, notation.c_f
+    rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
+    transfers = [
+        Transfer(u, f, norm_act, dd, kernel=transfer_kernel, linear=transfer_linear) for u, f in zip(pairwise(c_u), pairwise(c_f))
+    ]
+    return [
+        make_grid(
+            nu,
+            c_u[index],
+            c_f[index],
+            notation.share_B,
+            norm_act,
+            dd,
+            transfer=transfers[index - 1] if index > 0 else None,
+            last=index == len(notation.nu) - 1,
+            drop_path_rates=list(islice(rates, nu)),
+        )
+        for index, nu in enumerate(notation.nu)
+    ]

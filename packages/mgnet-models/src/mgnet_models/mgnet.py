@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice, pairwise
 from typing import Any, cast
 
 import torch
-from timm.layers import ClassifierHead, calculate_drop_path_rates
+from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
 from mgnet_models.authors_checkpoint import checkpoint_filter
 from mgnet_models.datasets import DATA_SETS, model_cfg
 from mgnet_models.features import GridNetwork, feature_cfg
-from mgnet_models.grid import Grid
+from mgnet_models.grid import Grid, chain_of_grids
 from mgnet_models.layers import make_norm_act
 from mgnet_models.notation import Notation, StemKind
 from mgnet_models.paper import paper_rows
 from mgnet_models.registry import register_names
 from mgnet_models.stem import Stem
-from mgnet_models.transfer import Transfer
 
 
 class MgNet(GridNetwork):
@@ -53,28 +51,18 @@ class MgNet(GridNetwork):
             notation = Notation.parse(notation)
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
-        c_u, c_f, J = notation.c_u, notation.c_f, len(notation.nu)
-        transfers = [
-            Transfer(u, f, norm_act, dd, kernel=transfer_kernel, linear=transfer_linear)
-            for u, f in zip(pairwise(c_u), pairwise(c_f))
-        ]
-        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
+        c_u = notation.c_u
         super().__init__(
-            stem=Stem(in_chans, c_u[0], c_f[0], stem, norm_act, dd),
-            grids=[
-                Grid(
-                    nu,
-                    c_u[index],
-                    c_f[index],
-                    notation.share_B,
-                    norm_act,
-                    dd,
-                    transfer=transfers[index - 1] if index > 0 else None,
-                    last=index == J - 1,
-                    drop_path_rates=list(islice(rates, nu)),
-                )
-                for index, nu in enumerate(notation.nu)
-            ],
+            stem=Stem(in_chans, c_u[0], notation.c_f[0], stem, norm_act, dd),
+            grids=chain_of_grids(
+                Grid,
+                notation,
+                norm_act,
+                dd,
+                drop_path_rate=drop_path_rate,
+                transfer_kernel=transfer_kernel,
+                transfer_linear=transfer_linear,
+            ),
             head=ClassifierHead(c_u[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
             num_classes=num_classes,
             channels=c_u,
