@@ -23,7 +23,7 @@ def digest(text: str, length: int = 64) -> str:
     return (text.encode().hex() * 64)[:length]
 
 
-def paper_row(row: str, printed: str, model: str, accuracy: str, params: str | None, exact: int | None, **more: Any) -> Json:
+def paper_row(row: str, printed: str, accuracy: str, params: str | None, exact: int | None, **more: Any) -> Json:
     version, table, _, dataset = row.split("/")[:4]
     return {
         "id": row,
@@ -32,12 +32,11 @@ def paper_row(row: str, printed: str, model: str, accuracy: str, params: str | N
         "row": 1,
         "dataset": dataset.upper(),
         "model_printed": printed,
-        "model": model,
         "quoted": False,
         "accuracy_printed": accuracy,
         "params_printed": params,
         "exact": exact,
-        "verdict": None if exact is None else "computed",
+        "verdict": None if exact is None else "exact (round and truncate)",
         "explanation": None,
         **more,
     }
@@ -46,14 +45,17 @@ def paper_row(row: str, printed: str, model: str, accuracy: str, params: str | N
 @pytest.fixture(scope="session")
 def audit() -> Json:
     """Six printed rows: two versions, a quoted one, a discrepant count, one within 1 %, one without a count."""
+    shared, own = "mgnet_2_2_2_2_c256_bl", "mgnet_2_2_2_2_c256_bli"
+    close = {"model": "mgresnet18_al_bli", "verdict": "within 1%"}
     rows = [
-        paper_row("v2/table4/a/cifar100", "MgNet[2,2,2,2]-256-B^l", "mgnet_2_2_2_2_c256_bl", "79.94", "8.3M", 8_301_924),
-        paper_row("v2/table10/b/cifar100", "MgNet[2,2,2,2]-[256]-B^{l,i}", "mgnet_2_2_2_2_c256_bli", "80.12", "10.7M", 10_661_220),
-        paper_row("v2/table4/c/cifar10", "WideResNet28 * 2", "wrn28_2", "95.83", "36.5M", 1_467_610, quoted=True, cites="[10]"),
-        paper_row("v1/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "mgresnet18_al_bli", "93.83", "8.1M", 8_040_522),
-        paper_row("v2/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "mgresnet18_al_bli", "94.34", "8.1M", 8_040_522),
-        paper_row("v1/table1/e/cifar10", "A^l = A^l*, B^{l,i} = sigma o B^{l,i}*", "gdfi_lin_post", "92.54", None, None),
+        paper_row("v2/table4/a/cifar100", "MgNet[2,2,2,2]-256-B^l", "79.94", "8.3M", 8_301_924, model=shared),
+        paper_row("v2/table10/b/cifar100", "MgNet[2,2,2,2]-[256]-B^{l,i}", "80.12", "10.7M", 10_661_220, model=own),
+        paper_row("v2/table4/c/cifar10", "WideResNet28 * 2", "95.83", "36.5M", 1_467_610, model="wrn28_2"),
+        paper_row("v1/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "93.83", "8.1M", 8_040_522, **close),
+        paper_row("v2/table3/d/cifar10", "ResNet18-A^l-B^{l,i}", "94.34", "8.1M", 8_040_522, **close),
+        paper_row("v1/table1/e/cifar10", "A^l = A^l*, B^{l,i} = sigma o B^{l,i}*", "92.54", None, None, model="gdfi_lin_post"),
     ]
+    rows[2].update(quoted=True, cites="[10]", verdict="discrepant", explanation="Label and count are of two networks.")
     return {"schema_version": 1, "kind": "audit", "rows": rows}
 
 
@@ -216,7 +218,7 @@ def results(
     """A results folder with all three kinds of evidence and the demo."""
     folder = tmp_path / "results"
     files = [write("audit.json", audit), write("report.json", report), write("demo.json", demo)]
-    assert main(["ingest", *map(str, files), "--into", str(folder)]) == 0
+    assert main(["ingest", *map(str, files), "--records", str(folder)]) == 0
     place(folder, measured())
     return folder
 

@@ -66,7 +66,7 @@ def store(empty_store: Path, tmp_path: Path) -> Store:
 
 
 def export(store: Store, into: Path) -> int:
-    return main(["export", "--runs", str(store.folder), "--into", str(into)])
+    return main(["export", "--runs", str(store.folder), "--records", str(into)])
 
 
 def test_seeds_of_one_identity_become_one_record_with_the_accuracy_that_mlflow_holds(
@@ -114,7 +114,7 @@ def test_a_result_that_differs_from_its_own_metric_is_refused_and_nothing_is_wri
 ) -> None:
     store.add(result(0, 357))
     store.add(result(1, 357), last=99.9)
-    line = refused("export", "--runs", store.folder, "--into", tmp_path / "out")
+    line = refused("export", "--runs", store.folder, "--records", tmp_path / "out")
     assert "test/accuracy_last is 99.9, but result.json has 357 of 360 right, which is 99.1667 %" in line
     assert not (tmp_path / "out").exists()
 
@@ -124,7 +124,7 @@ def test_submit_writes_one_run_under_the_contributors_name(store: Store, tmp_pat
     store.add(result(1, 355))
     folder, out = store.folder / f"run-{run_id}", tmp_path / "out"
     arguments = ["submit", str(folder), "--contributor", "someone", "--link", "https://example.org/logs"]
-    assert main([*arguments, "--into", str(out)]) == 0
+    assert main([*arguments, "--records", str(out)]) == 0
     (path,) = (out / "measured").iterdir()
     record = json.loads(path.read_text(encoding="utf-8"))
     assert (record["contributor"], record["link"]) == ("someone", "https://example.org/logs")
@@ -145,7 +145,7 @@ def test_submit_refuses_what_the_check_would_refuse(
 ) -> None:
     run_id = store.add(result(0, 357, **changes))
     arguments = ["submit", store.folder / f"run-{run_id}", "--contributor", "someone", *options]
-    assert reason in refused(*arguments, "--into", tmp_path / "out")
+    assert reason in refused(*arguments, "--records", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -156,7 +156,7 @@ def test_submit_refuses_a_result_file_edited_after_the_run(
     content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     content["test"].update(correct_last=360, correct_best=360)
     (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
-    line = refused("submit", folder, "--contributor", "someone", "--into", tmp_path / "out")
+    line = refused("submit", folder, "--contributor", "someone", "--records", tmp_path / "out")
     assert "differs from the artifact of MLflow run" in line
 
 
@@ -169,7 +169,7 @@ def test_a_folder_without_a_readable_store_is_refused_and_left_as_it_is(
 ) -> None:
     if content is not None:
         (tmp_path / "mlflow.db").write_bytes(content)
-    assert reason in refused("export", "--runs", tmp_path, "--into", tmp_path / "out")
+    assert reason in refused("export", "--runs", tmp_path, "--records", tmp_path / "out")
     assert content is None or (tmp_path / "mlflow.db").read_bytes() == content
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mgnet_leaderboard.placing import Written
 
 COMMITTED = Path("leaderboard/results")
-LOCAL = Path("build/results")
+LOCAL = Path("runs/records")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,18 +44,18 @@ def parser() -> argparse.ArgumentParser:
 
     export = add("export", _export, "write the finished runs of an MLflow store as measured records")
     export.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds mlflow.db (%(default)s)")
-    export.add_argument("--into", type=Path, default=LOCAL, help="results folder to write to (%(default)s)")
+    export.add_argument("--records", type=Path, default=LOCAL, help="results folder to write to (%(default)s)")
 
     ingest = add("ingest", _ingest, "write verification reports, audits and duality demos as records")
     ingest.add_argument("files", type=Path, nargs="+", metavar="FILE", help="JSON written by mgnet-verify")
-    ingest.add_argument("--into", type=Path, default=LOCAL, help="results folder to write to (%(default)s)")
+    ingest.add_argument("--records", type=Path, default=LOCAL, help="results folder to write to (%(default)s)")
 
     submit = add("submit", _submit, "write one run of yours as a record to contribute, and check it")
     submit.add_argument("run", type=Path, metavar="RUN", help="folder of the run, which holds result.json")
     submit.add_argument("--contributor", required=True, metavar="NAME", help="your account name, shown with the result")
     submit.add_argument("--link", metavar="HTTPS-URL", help="where the code or the logs can be read")
     submit.add_argument("--runs", type=Path, help="folder that holds mlflow.db (the folder above RUN)")
-    submit.add_argument("--into", type=Path, default=COMMITTED, help="results folder to write to (%(default)s)")
+    submit.add_argument("--records", type=Path, default=COMMITTED, help="results folder to write to (%(default)s)")
 
     check = add("check", _check, "check a results folder; with --base, check what a contribution changes")
     check.add_argument("--results", type=Path, default=COMMITTED, help="results folder to check (%(default)s)")
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
     build = add("build", _build, "build the static site")
     build.add_argument("--results", type=Path, default=COMMITTED, help="committed records (%(default)s)")
-    build.add_argument("--local", type=Path, default=LOCAL, help="records of this machine, if any (%(default)s)")
+    build.add_argument("--records", type=Path, default=LOCAL, help="records of this machine, if any (%(default)s)")
     build.add_argument("--out", type=Path, default=Path("build/site"), help="folder of the site (%(default)s)")
 
     schema = add("schema", _schema, "write the JSON Schema of the record files")
@@ -74,20 +74,20 @@ def parser() -> argparse.ArgumentParser:
 def _export(options: argparse.Namespace) -> None:
     from mgnet_leaderboard.export import export
 
-    _tell(export(options.runs, options.into))
+    _tell(export(options.runs, options.records))
 
 
 def _ingest(options: argparse.Namespace) -> None:
     from mgnet_leaderboard.ingest import ingest
 
-    _tell(ingest(options.files, options.into))
+    _tell(ingest(options.files, options.records))
 
 
 def _submit(options: argparse.Namespace) -> None:
     from mgnet_leaderboard.export import submit
 
     runs = options.runs or options.run.resolve().parent
-    _tell(submit(options.run, runs=runs, contributor=options.contributor, link=options.link, into=options.into))
+    _tell(submit(options.run, runs=runs, contributor=options.contributor, link=options.link, into=options.records))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ def _check(options: argparse.Namespace) -> None:
 def _build(options: argparse.Namespace) -> None:
     from mgnet_leaderboard.site import build
 
-    pages = build(options.results, options.local, options.out)
+    pages = build(options.results, options.records, options.out)
     print(f"{options.out / 'index.html'}: {pages} pages")
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
 from mgnet_leaderboard.evidence import Evidence
 from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.printed_count import Agreement, agreement, agrees
+from mgnet_leaderboard.printed_count import agrees, ratio
 from mgnet_leaderboard.reported import PaperRow, Reported, reported
 from mgnet_leaderboard.verified import Counted, Macs, Verified, counted
 
@@ -21,12 +21,11 @@ class PrintedCount:
 
     printed: str
     counted: Counted
-    agreement: Agreement
 
     @property
     def agrees(self) -> bool:
         """Whether rounding or truncating the exact count gives the printed digits."""
-        return agrees(self.agreement)
+        return agrees(self.counted.verdict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,12 @@ class BoardRow:
     @property
     def discrepant(self) -> bool:
         """Whether a printed count fits no reading of the exact one."""
-        return any(count.agreement == "discrepant" for count in self.counts)
+        return any(count.counted.verdict == "discrepant" for count in self.counts)
+
+    @property
+    def another_network(self) -> bool:
+        """Whether a printed count is so far from the exact one that the accuracy may be of another network."""
+        return any(abs(ratio(count.printed, count.counted.exact) - 1) > 0.1 for count in self.counts)
 
     @property
     def best_reported(self) -> float | None:
@@ -131,9 +135,7 @@ def _row(
     for row in printed:
         computed = counted(row)
         if row.params_printed is not None and computed is not None:
-            count = PrintedCount(
-                printed=row.params_printed, counted=computed, agreement=agreement(row.params_printed, computed.exact)
-            )
+            count = PrintedCount(printed=row.params_printed, counted=computed)
             counts.setdefault((count.printed, computed.exact), count)
     exact = next((row.exact for row in printed if row.exact is not None), None)
     return BoardRow(

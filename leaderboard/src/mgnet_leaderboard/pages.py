@@ -83,7 +83,7 @@ def _discrepancies(evidence: Evidence) -> dict[str, Any]:
     subjects: dict[str, list[Any]] = defaultdict(list)
     for entry in entries:
         subjects[entry.subject].append(entry)
-    rows = [row for row in (evidence.claims.rows if evidence.claims else ()) if row.params_printed and row.exact]
+    rows = [row for row in (evidence.claims.rows if evidence.claims else ()) if row.verdict]
     return {"rows": rows, "subjects": dict(subjects)}
 
 

@@ -27,6 +27,7 @@ class Figure:
     quoted: int
     measured: int
     left_out: tuple[str, ...]
+    doubtful: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ def figures(rows: Sequence[BoardRow]) -> tuple[Figure, ...]:
 def _figure(rows: Sequence[BoardRow], dataset: str, cost: Cost) -> Figure | None:
     points = [point for row in rows for point in _points(row, cost)]
     points, left_out = _without_outliers(points)
+    doubtful = [f"{row.name} ({row.counts[0].printed} printed)" for row in rows if row.another_network]
     if len(points) < 2:
         return None
     title = f"{shown(dataset)}: accuracy against {cost.key}"
@@ -89,13 +91,14 @@ def _figure(rows: Sequence[BoardRow], dataset: str, cost: Cost) -> Figure | None
         quoted=kinds.count("quoted"),
         measured=kinds.count("measured"),
         left_out=tuple(point.label for point in left_out),
+        doubtful=tuple(doubtful),
     )
 
 
 def _points(row: BoardRow, cost: Cost) -> list[Point]:
     points = []
     x = cost.of_row(row)
-    if x is not None:
+    if x is not None and not row.another_network:
         seen = set()
         for claim in row.reported:
             if (claim.accuracy_printed, claim.quoted) in seen:

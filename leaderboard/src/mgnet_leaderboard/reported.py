@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from mgnet_leaderboard.printed_count import Verdict
 from mgnet_leaderboard.record import Line, Part, Positive, Prose, Slug
 
 PrintedPercent = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(?:\.\d{1,2})?$")]
@@ -28,7 +29,7 @@ class PaperRow(Part):
     accuracy_printed: PrintedPercent
     params_printed: PrintedCount | None
     exact: Positive | None
-    verdict: Line | None
+    verdict: Verdict | None
     explanation: Prose | None
 
 

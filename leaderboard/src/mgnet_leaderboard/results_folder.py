@@ -67,13 +67,12 @@ def _fault_of_verified_id(record: Verified) -> str | None:
 
 def fault_if_committed(record: Record) -> str | None:
     """Why a sound record may still not stand in git: nobody else could repeat it."""
-    match record:
-        case Measured():
-            commit, dirty = record.commit, record.dirty
-        case Verified():
-            commit, dirty = record.report.commit, record.report.dirty
-        case _:
-            return None
+    if isinstance(record, Verified):
+        return _fault_of_origin(record.report.commit, record.report.dirty)
+    return _fault_of_origin(record.commit, record.dirty) if isinstance(record, Measured) else None
+
+
+def _fault_of_origin(commit: str | None, dirty: bool | None) -> str | None:
     if dirty:
         return "comes from a tree with uncommitted changes (dirty: true); commit them and run again"
     return "names no commit; run again inside the git repository" if commit is None else None

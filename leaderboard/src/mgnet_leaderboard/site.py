@@ -16,7 +16,7 @@ from mgnet_leaderboard.heatmap import channel_picture, image_picture
 from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.notation_markup import notation_markup
 from mgnet_leaderboard.pages import PAGE_ROWS, pages
-from mgnet_leaderboard.printed_count import agreement
+from mgnet_leaderboard.printed_count import ratio
 from mgnet_leaderboard.records import schema_text
 from mgnet_leaderboard.results_folder import read_results
 from mgnet_leaderboard.scatter import short_number
@@ -76,7 +76,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(notation=notation_markup, shown=shown, short=short_number, percent=written)
     environment.globals.update(
-        agreement=agreement,
+        ratio=ratio,
         version=__version__,
         accuracy=percent,
         half_width=seed_half_width,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mgnet_leaderboard.board import BoardRow
 from mgnet_leaderboard.evidence import Evidence
-from mgnet_leaderboard.printed_count import agreement, agrees
+from mgnet_leaderboard.printed_count import agrees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Tally:
 def tally(evidence: Evidence, rows: Sequence[BoardRow]) -> Tally:
     """Count the evidence."""
     printed = evidence.claims.rows if evidence.claims else ()
-    verdicts = [agreement(r.params_printed, r.exact) for r in printed if r.params_printed and r.exact]
+    verdicts = [row.verdict for row in printed if row.verdict]
     statuses = {row.model: row.status for row in rows if row.status}
     for certificate in evidence.verified:
         statuses.setdefault(certificate.report.target.model, certificate.report.status)
@@ -45,7 +45,7 @@ def tally(evidence: Evidence, rows: Sequence[BoardRow]) -> Tally:
         quoted=sum(row.quoted for row in printed),
         counts=len(verdicts),
         counts_agree=sum(agrees(verdict) for verdict in verdicts),
-        counts_close=verdicts.count("within 1 %"),
+        counts_close=verdicts.count("within 1%"),
         counts_discrepant=verdicts.count("discrepant"),
         certified=list(statuses.values()).count("pass"),
         failed=list(statuses.values()).count("fail"),

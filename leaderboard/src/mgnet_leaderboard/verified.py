@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mgnet_leaderboard.printed_count import Verdict
 from mgnet_leaderboard.record import Commit, Count, Line, Part, Positive, Prose, RecordId, Sha256, Slug, content_id
 from mgnet_leaderboard.reported import PaperRow, PrintedCount, RowId
 
@@ -61,8 +62,8 @@ class PaperComparison(Part):
 
     row: RowId
     printed: PrintedCount | None
-    exact: Positive
-    verdict: Line
+    exact: Positive | None
+    verdict: Verdict | None
     explanation: Prose | None
 
 
@@ -74,7 +75,7 @@ class VerificationReport(Part):
     target: Target
     notation: Line | None
     commit: Commit | None
-    dirty: bool
+    dirty: bool | None
     versions: dict[Line, Line | None]
     status: Literal["pass", "fail"]
     properties: Annotated[tuple[Property, ...], Field(min_length=1)]
@@ -97,7 +98,7 @@ class Counted(Part):
 
     row: RowId
     exact: Positive
-    verdict: str
+    verdict: Verdict
     explanation: str | None
 
 

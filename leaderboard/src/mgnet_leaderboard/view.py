@@ -50,7 +50,7 @@ def fields_of(row: BoardRow) -> tuple[Any, ...]:
         " ".join(dict.fromkeys(f"{claim.version}/T{claim.table}" for claim in row.reported)) or None,
         " ".join(dict.fromkeys(claim.params_printed for claim in row.reported if claim.params_printed)) or None,
         row.exact,
-        "; ".join(dict.fromkeys(count.agreement for count in row.counts)) or None,
+        "; ".join(dict.fromkeys(count.counted.verdict for count in row.counts)) or None,
         row.status,
         row.macs.residual.fvcore if row.macs and row.macs.residual else None,
         row.macs.literal.fvcore if row.macs and row.macs.literal else None,
