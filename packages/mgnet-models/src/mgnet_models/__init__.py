@@ -13,9 +13,12 @@ from mgnet_models.mgnet import MgNet
 from mgnet_models.mgresnet import MgResNet
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_models.paper import PaperRow, paper_rows
+from mgnet_models.plain_networks import PlainNetwork
+from mgnet_models.preact_networks import PreActNetwork
 from mgnet_models.registry import registered_names
 from mgnet_models.summary import Summary, summary
 from mgnet_models.transfer import Transfer
+from mgnet_models.two_group_alexnet import TwoGroupAlexNet
 from mgnet_models.weights import load_checkpoint, save_checkpoint
 from mgnet_models.zoo import ZooEntry, zoo
 
@@ -29,8 +32,11 @@ __all__ = [
     "ModifiedPreActResNet",
     "Notation",
     "PaperRow",
+    "PlainNetwork",
+    "PreActNetwork",
     "Summary",
     "Transfer",
+    "TwoGroupAlexNet",
     "ZooEntry",
     "check_image_size",
     "load_authors_checkpoint",

@@ -50,6 +50,7 @@ DATA_SETS = {
 SMALL_IMAGES = ("cifar100", "cifar10", "mnist")
 
 MGNET_PAPER = ("arXiv:1911.10428", "An Interpretive Constrained Linear Model for ResNet and MgNet")
+ALEXNET_PAPER = ("", "ImageNet Classification with Deep Convolutional Neural Networks")
 
 
 def final_size(tag: str, reduction: int) -> tuple[int, int]:

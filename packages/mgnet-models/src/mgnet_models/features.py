@@ -8,6 +8,9 @@ from typing import Any, cast
 import torch
 from timm.layers import ClassifierHead, get_device_dtype
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
+
+from mgnet_models.checkpointing import recompute
 
 
 class Network(nn.Module):
@@ -136,6 +139,23 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Stage(nn.Sequential):
+    """A grid that is a plain chain of blocks, each tensor to tensor."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All blocks in turn."""
+        for block in self:
+            if self.grad_checkpointing and not is_scripting():
+                x = recompute(block, block, x)
+            else:
+                x = block(x)
+        return x
 
 
 class Grids(nn.Sequential):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from timm.layers import get_act_layer, get_norm_act_layer, get_norm_layer
-from torch import nn
+from torch import Tensor, nn
 
 DeviceDtype = dict[str, Any]
 NormAct = Callable[[int], nn.Module]
@@ -17,6 +17,34 @@ MapForm = Literal["lin", "pre", "post", "both"]  # K *, K * sigma, sigma K *, si
 def conv(c_in: int, c_out: int, *, kernel: int, dd: DeviceDtype, stride: int = 1) -> nn.Conv2d:
     """A convolution with zero padding and no bias, linear as the duality needs it."""
     return nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False, **dd)
+
+
+class ConvLayer(nn.Module):
+    """sigma(K * x + bias), the layer of the networks that stand beside the grid networks.
+
+    Padding half a kernel unless given, so that an odd kernel maps (b, c_in, h, w) to (b, c_out, ceil(h/stride), ...).
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        sigma: NormAct,
+        dd: DeviceDtype,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, **dd)
+        self.sigma = sigma(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """sigma of the convolution."""
+        return self.sigma(self.conv(x))
 
 
 def make_norm_act(
