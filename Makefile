@@ -8,7 +8,7 @@ RUNS ?= runs
 SITE ?= build/site
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint nightly site bench pins clean
+.PHONY: help setup demo test lint nightly site bench weights pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ nightly: $(STAMP)  ## the long profile: thousands of examples, mutation score
 
 site: $(STAMP)  ## the static page from the committed records
 	$(BIN)/mgnet-leaderboard build --out $(SITE)
+
+weights: $(STAMP)  ## train again the weights that mgnet-models ships
+	$(BIN)/python ci/pretrained.py
 
 pins: $(STAMP)  ## write constraints.txt anew: exact versions, no hosts
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package hatchling --python $(BIN)/python requirements.txt -o build/pins.txt

@@ -7,7 +7,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "train mgnet_2_2_c32_bl on scikit-learn's digits, tracked by MLflow"
 "$BIN/mgnet-train" fit mgnet_2_2_c32_bl --data digits --runs "$RUNS"
-run=$(ls -td "$RUNS"/*/result.json | head -n 1 | xargs dirname)
+run=$(ls -td "$RUNS"/mgnet_2_2_c32_bl-digits-*/result.json | head -n 1 | xargs dirname)
+mkdir -p "$RUNS/verified"
 
 step "verify what was trained, and the paper's first MgNet"
 "$BIN/mgnet-verify" certify "$run/model.safetensors" --json "$RUNS/verified/trained.json"

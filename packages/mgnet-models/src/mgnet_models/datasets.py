@@ -19,7 +19,7 @@ class DataSet:
 
 
 DATA_SETS = {
-    "digits": DataSet(name="digits", num_classes=10, input_size=(1, 8, 8), mean=(0.3053,), std=(0.3761,)),
+    "digits": DataSet(name="digits", num_classes=10, input_size=(1, 8, 8), mean=(0.3057,), std=(0.3762,)),
     "mnist": DataSet(name="MNIST", num_classes=10, input_size=(1, 28, 28), mean=(0.1307,), std=(0.3081,)),
     "cifar10": DataSet(
         name="CIFAR10",

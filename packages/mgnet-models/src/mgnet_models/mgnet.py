@@ -17,6 +17,7 @@ from mgnet_models.grid import Grid, chain_of_grids
 from mgnet_models.layers import make_norm_act
 from mgnet_models.notation import Notation, StemKind
 from mgnet_models.paper import paper_rows
+from mgnet_models.pretrained import packaged_weights
 from mgnet_models.registry import register_names
 from mgnet_models.stem import Stem
 
@@ -110,8 +111,8 @@ def _create_mgnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgNet:
     )
 
 
-# Configurations of this project's own, beside those that the paper's tables name.
-OWN_NAMES = ("mgnet_2_2_c32_bl",)
+# Configurations of this project's own, beside those that the paper's tables name: small ones, trained on digits.
+OWN_NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")
 
 MGNET_NAMES = tuple(sorted({row.model for row in paper_rows() if row.model.startswith("mgnet_")} | set(OWN_NAMES)))
 
@@ -127,7 +128,9 @@ def _cfg(name: str, tag: str) -> dict[str, Any]:
     halvings = 0 if name == "mgnet" else len(Notation.from_timm_name(name)[0].nu) - 1
     finest = DATA_SETS[tag].input_size[1] // (4 if tag == "in1k" else 1)
     pool = -(-finest // 2**halvings)
-    return model_cfg(tag, first_conv="stem.theta", pool_size=(pool, pool))
+    cfg = model_cfg(tag, first_conv="stem.theta", pool_size=(pool, pool))
+    weights = packaged_weights(f"{name}.{tag}")
+    return cfg if weights is None else cfg | {"file": str(weights)}
 
 
 default_cfgs = generate_default_cfgs(
