@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "packages/mgnet-models/src/mgnet_models/pretrained"
 NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")
-KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs", "commit", "test", "environment")
+KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs", "commit", "dirty", "test", "environment")
 
 
 def main() -> int:
@@ -27,7 +27,17 @@ def main() -> int:
     for name in NAMES:
         runs = ROOT / "build" / "weights" / name
         shutil.rmtree(runs, ignore_errors=True)
-        command = [str(Path(sys.executable).with_name("mgnet-train")), "fit", name, "--data", "digits", "--seed", "0", "--runs", str(runs)]
+        command = [
+            str(Path(sys.executable).with_name("mgnet-train")),
+            "fit",
+            name,
+            "--data",
+            "digits",
+            "--seed",
+            "0",
+            "--runs",
+            str(runs),
+        ]
         code = subprocess.run(command, check=False).returncode
         if code != 0:
             return code
