@@ -51,7 +51,11 @@ class StoppedError(Exception):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """An error for a name that does not exist, with the nearest names that do."""
+    return UserError(f"unknown {kind} {name!r}: {near(name, known)}")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The names most like `name`, or the first of all when none is like it."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
-    return UserError(f"unknown {kind} {name!r}: {hint}")
+    found = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+    return f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(names[:12])}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_train.errors import UserError, unknown
+from mgnet_train.errors import UserError, near, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe
 
@@ -96,7 +96,8 @@ def _notation(text: str) -> tuple[mgnet_models.Notation, Literal["cifar", "image
         if re.match(r"mgnet_\d", text):
             return mgnet_models.Notation.from_timm_name(text)
     except ValueError as error:
-        raise UserError(str(error)) from None
+        hint = "" if "[" in text else f"; {near(text, timm.list_models('*mgnet*'))}"
+        raise UserError(f"{error}{hint}") from None
     raise unknown("model", text, timm.list_models())
 
 

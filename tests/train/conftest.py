@@ -1,0 +1,66 @@
+"""Small runs for the tests of mgnet-train: a network of a few hundred parameters, seconds at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mgnet_train import Options, RunSpec, make_spec, start_processes
+from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.processes import Processes
+from mgnet_train.provenance import Commit
+
+TINY = "MgNet[1,1]-[4]-B^l"
+
+
+@pytest.fixture(autouse=True)
+def _global_switches() -> Iterator[None]:
+    """The exact tier sets process-wide switches; other tests must not inherit them."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(autouse=True)
+def _default_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def one_process() -> Processes:
+    return start_processes("cpu")
+
+
+@pytest.fixture
+def tiny_spec() -> Callable[..., RunSpec]:
+    def make(seed: int = 0, model: str = TINY, **overrides: str) -> RunSpec:
+        overrides = {"epochs": "2", "batch_size": "256"} | overrides
+        commit = Commit(sha=None, dirty=False)
+        return make_spec(model, dataset="digits", recipe=None, overrides=overrides, seed=seed, commit=commit, device="cpu")
+
+    return make
+
+
+@pytest.fixture
+def quietly(tmp_path: Path) -> Options:
+    return Options(runs=tmp_path / "runs", track="later", quiet=True, log_every=2)
+
+
+@pytest.fixture
+def final_state() -> Callable[[Path], object]:
+    """Every bit of a finished run that must not depend on how it came about: weights, and metrics but for speed."""
+
+    def read(folder: Path) -> object:
+        weights = {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
+        stream = [
+            (record.kind, record.step, {k: v for k, v in record.metrics.items() if not k.startswith("perf/")})
+            for record in read_records(folder / JOURNAL, 0)[0]
+            if record.kind != "end"
+        ]
+        return weights, stream
+
+    return read

@@ -1,0 +1,111 @@
+"""A user's mistake is one line with the value and the mend, a non-zero exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mgnet_train.__main__ import main
+
+
+def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main([*arguments])
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.count("\n") == 1
+    return code, streams.err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["mgnet_2_2_c32"], "mgnet_2_2_c32_bl"),
+        (["resnet19"], "unknown model 'resnet19': did you mean resnet18"),
+        (["MgNet[2,2-[32]-B^l"], "malformed notation 'MgNet[2,2-[32]-B^l'"),
+        (["MgNet[2,2]-[32,64,128]-B^l"], "has 3 entries for 2 grids"),
+        (["MgNet[0,2]-[32]-B^l"], "nu=0"),
+        (["MgNet[2,2,2,2,2]-[8]-B^l"], "image of 8x8 pixels is too small for the 5 grids"),
+        (["--data", "digit"], "unknown data set 'digit': did you mean digits?"),
+        (["--recipe", "paper-v2"], "recipe 'paper-v2' says nothing about digits: choose one of digits, modern"),
+        (["--lr", "fast"], "recipe field lr='fast'"),
+        (["--device", "cuda:99"], "device 'cuda:99' asked for, but"),
+        (["--device", "tpu"], "'tpu'"),
+        (["gdfi_lin_both", "--form", "literal"], "form=literal asked for, but"),
+    ],
+)
+def test_a_wrong_argument_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, line = _refusal(capsys, "fit", *arguments, "--runs", str(tmp_path / "runs"))
+    assert code == 2
+    assert message in line
+    assert not any((tmp_path / "runs").glob("*"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    code, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "file" / "runs"))
+    assert code == 2
+    assert "cannot be written (Not a directory): give another with --runs" in line
+
+
+def _closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:{port}", "sqlite:////nowhere/at/all/mlflow.db", "postgresql://127.0.0.1:{port}/x", "./mlruns"]
+)
+def test_a_store_that_does_not_answer_is_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    uri = uri.format(port=_closed_port())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    code, line = _refusal(capsys, "fit", "--runs", str(tmp_path))
+    assert code == 2
+    assert f"MLflow store {uri!r} cannot be reached" in line
+    assert "--allow-unreachable-store" in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_database_is_refused_as_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.db").write_text("these are only notes")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'notes.db'}")
+    _, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "runs"))
+    assert "the file is no sqlite database" in line
+
+
+def test_a_password_in_the_stores_address_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{_closed_port()}")
+    _, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "runs"))
+    assert "secret" not in line
+
+
+def test_help_answers_without_importing_torch_timm_or_mlflow() -> None:
+    code = (
+        "import sys\nfrom mgnet_train.__main__ import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(', '.join({'torch', 'timm', 'mlflow', 'sklearn', 'torchvision'} & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["fit", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.stderr.strip() == ""
+        assert "usage: mgnet-train" in done.stdout
+
+
+def test_the_module_and_the_script_are_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mgnet_train", "fit", "--help"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert "usage: mgnet-train fit" in done.stdout

@@ -1,0 +1,127 @@
+"""A run trains, resumes and reports: the same numbers everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mgnet_models
+from mgnet_train import Options, RunSpec, fit, load_dataset, make_spec
+from mgnet_train.__main__ import main
+from mgnet_train.augment import Normaliser
+from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.processes import Processes
+from mgnet_train.provenance import current_commit
+from mgnet_train.tracking import quiet_mlflow
+
+FinalState = Callable[[Path], object]
+
+
+def test_the_default_reaches_98_percent_on_held_out_digits(one_process: Processes, quietly: Options) -> None:
+    spec = make_spec("mgnet_2_2_c32_bl", dataset="digits", recipe=None, overrides={}, seed=0, commit=current_commit(), device="cpu")
+    result = fit(spec, quietly, one_process).result
+    assert result.accuracy_last >= 98
+    assert result.train_seconds < 60
+    assert result.parameters == 56_618
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's own use of sqlalchemy
+def test_printed_logged_and_filed_accuracy_are_one_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    assert main(["fit", "MgNet[1,1]-[4]-B^l", "--epochs", "2", "--batch-size", "256", "--runs", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    folder = next(path for path in runs.iterdir() if (path / "result.json").exists())
+    result = json.loads((folder / "result.json").read_text())
+    correct, n = result["test"]["correct_last"], result["test"]["n"]
+    assert f"test accuracy {100 * correct / n:.2f} % ({correct} of 360 images" in printed
+    assert "MLflow has it" in printed
+
+    quiet_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    run = client.get_run(result["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/accuracy_last"] == 100 * correct / n
+    assert run.data.metrics["test/accuracy_best"] == 100 * result["test"]["correct_best"] / n
+    assert run.data.params["recipe.lr"] == "0.1"
+    assert run.data.tags["mgnet.recipe_sha256"] == result["recipe"]["sha256"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == result["dataset"]["sha256"][:32]
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"result.json", "model.safetensors"}
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "test/accuracy_last")] == [1, 2]
+
+    network = mgnet_models.load_checkpoint(folder / "model.safetensors")
+    data = load_dataset("digits", tmp_path)
+    with torch.no_grad():
+        logits = network(Normaliser(data.facts, torch.device("cpu"))(data.test.images))
+    assert int(logits.argmax(1).eq(data.test.labels).sum()) == correct
+
+
+def test_a_finished_run_is_not_trained_again(tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes) -> None:
+    first = fit(tiny_spec(), quietly, one_process)
+    again = fit(tiny_spec(), quietly, one_process)
+    assert (first.was_finished, again.was_finished) == (False, True)
+    assert again.result == first.result
+
+
+def test_another_seed_recipe_or_commit_is_another_run(tiny_spec: Callable[..., RunSpec]) -> None:
+    spec = tiny_spec()
+    others = [
+        tiny_spec(seed=1),
+        tiny_spec(lr="0.05"),
+        tiny_spec(model="MgNet[1,1]-[5]-B^l"),
+        replace(spec, commit=replace(spec.commit, dirty=True)),
+        replace(spec, commit=replace(spec.commit, sha="0" * 40)),
+    ]
+    assert len({spec.folder_name, *(other.folder_name for other in others)}) == 6
+    assert tiny_spec().identity == spec.identity
+
+
+@pytest.mark.parametrize("overrides", [{}, {"accumulate": "4"}, {"mixup": "0.4", "ema_decay": "0.9"}, {"form": "literal"}])
+def test_two_runs_of_one_spec_end_with_the_same_bits(
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    one_process: Processes,
+    tmp_path: Path,
+    final_state: FinalState,
+    overrides: dict[str, str],
+) -> None:
+    spec = tiny_spec(**overrides)
+    ends = [fit(spec, replace(quietly, runs=tmp_path / name), one_process) for name in ("a", "b")]
+    assert final_state(ends[0].folder) == final_state(ends[1].folder)
+
+
+def test_accumulation_changes_memory_but_hardly_the_first_losses(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    """Only the batch statistics differ, so the loss of the first epoch stays close."""
+    losses = []
+    for parts in ("1", "2"):
+        end = fit(tiny_spec(accumulate=parts, epochs="1"), quietly, one_process)
+        losses.append(next(r for r in read_records(end.folder / JOURNAL, 0)[0] if r.kind == "epoch").metrics["train/loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_step_does_not_wait_for_the_device(tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes) -> None:
+    """Reading a number from the device is aten::_local_scalar_dense; its count must not grow with the steps."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        reads = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.reads += func is torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    counts = []
+    for batch in ("360", "90"):
+        with Count() as count:
+            fit(tiny_spec(epochs="1", batch_size=batch), replace(quietly, log_every=1000), one_process)
+        counts.append(count.reads)
+    assert counts[0] == counts[1]
