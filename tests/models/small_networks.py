@@ -12,6 +12,11 @@ __all__ = ["SMALL", "build", "mgnet_models"]
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "mgnet_bl": ("mgnet", {"notation": "MgNet[2,3]-[(6,4),(5,8)]-B^l", "num_classes": 5}),
     "mgnet_bli": ("mgnet", {"notation": "MgNet[1,2]-[(4,6),(8,5)]-B^{l,i}", "num_classes": 5}),
+    "resnet_ali_bli": ("mgresnet18_ali_bli", {"channels": (6, 8, 10, 12), "num_classes": 5}),
+    "resnet_al_bl": ("mgresnet18_al_bl", {"channels": (6, 8, 10, 12), "num_classes": 5}),
+    "preact_al_bli": ("mgpreactresnet18_al_bli", {"channels": (6, 8, 10, 12), "num_classes": 5}),
+    "gdfi_lin_post": ("gdfi_lin_post", {"notation": "MgNet[2,2]-[(6,4),(5,8)]-B^{l,i}", "num_classes": 5}),
+    "gdfi_both_pre": ("gdfi_both_pre", {"notation": "MgNet[2,2]-[(6,4),(5,8)]-B^{l,i}", "num_classes": 5}),
     "mgnet_224": ("mgnet", {"notation": "MgNet[2,2]-[8]-B^l", "stem": "imagenet", "num_classes": 5}),
 }
 
