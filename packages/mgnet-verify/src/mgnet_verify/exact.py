@@ -53,6 +53,8 @@ def _fill_norm(norm: nn.BatchNorm2d, rng: np.random.Generator) -> None:
         norm.running_mean.copy_(torch.from_numpy(small((c,), rng, -2, 2)))
         k = (rng.random(c) < 0.1).astype(np.float64)
         norm.running_var.copy_(torch.from_numpy(4.0**-k - norm.eps))
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.zero_()  # a trained network has counted already
 
 
 def small(shape: tuple[int, ...], rng: np.random.Generator, low: int, high: int) -> Array:
