@@ -137,16 +137,27 @@ def _row(
         if row.params_printed is not None and computed is not None:
             count = PrintedCount(printed=row.params_printed, counted=computed)
             counts.setdefault((count.printed, computed.exact), count)
+    measured = tuple(measured)
     exact = next((row.exact for row in printed if row.exact is not None), None)
     return BoardRow(
         model=pair[0],
         dataset=pair[1],
         reported=tuple(reported(row) for row in printed),
         counts=tuple(counts.values()),
-        exact=exact,
+        exact=exact or _certified_count(certificates, measured),
         certificates=certificates,
-        measured=tuple(measured),
+        measured=measured,
     )
+
+
+def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measured]) -> int | None:
+    """The count in a certificate of a checkpoint that one of the runs made."""
+    trained = {run.checkpoint_sha256 for record in measured for run in record.runs}
+    for certificate in certificates:
+        report = certificate.report
+        if report.parameters is not None and report.target.checkpoint_sha256 in trained:
+            return report.parameters.torch
+    return None
 
 
 def _order(row: BoardRow) -> tuple[bool, int, float, str, str]:

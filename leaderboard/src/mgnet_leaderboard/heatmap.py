@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from mgnet_leaderboard.duality_demo import Image
 
 SHADES = 8
-SIZE = 96
+SIZE = 128
 
 
 def channel_picture(channel: Sequence[Sequence[int]], title: str) -> Markup:

@@ -14,6 +14,8 @@ from mgnet_leaderboard.evidence import Evidence
 from mgnet_leaderboard.intervals_plot import intervals_plot
 from mgnet_leaderboard.judged import judged
 from mgnet_leaderboard.plots import figures
+from mgnet_leaderboard.printed_count import agrees, ratio
+from mgnet_leaderboard.reported import PaperRow
 from mgnet_leaderboard.resolution import resolved_difference
 from mgnet_leaderboard.study import studies
 from mgnet_leaderboard.tally import tally
@@ -83,8 +85,15 @@ def _discrepancies(evidence: Evidence) -> dict[str, Any]:
     subjects: dict[str, list[Any]] = defaultdict(list)
     for entry in entries:
         subjects[entry.subject].append(entry)
-    rows = [row for row in (evidence.claims.rows if evidence.claims else ()) if row.verdict]
-    return {"rows": rows, "subjects": dict(subjects)}
+    counted = [row for row in (evidence.claims.rows if evidence.claims else ()) if row.params_printed and row.exact]
+    wrong = [row for row in counted if row.verdict and not agrees(row.verdict)]
+    wrong.sort(key=lambda row: (row.verdict != "discrepant", -abs(_off(row))))
+    return {"counted": len(counted), "wrong": wrong, "subjects": dict(subjects)}
+
+
+def _off(row: PaperRow) -> float:
+    """How far a printed count is from the exact one, as a part of it."""
+    return ratio(row.params_printed, row.exact) - 1 if row.params_printed and row.exact else 0.0
 
 
 def _comparisons(evidence: Evidence) -> dict[str, Any]:

@@ -29,7 +29,7 @@
     let shown = CHUNK;
     let chosen = [];
 
-    // board.js is a classic script: a page opened from disk may load it, where fetch() would be refused.
+    // board.js is a classic script: a page opened from disk may load it, where a request for data would be refused.
     let loading = null;
     function withData(then) {
       if (rows) return then();
@@ -50,6 +50,7 @@
           row.element = byId(row.key);
           return row;
         });
+        view = rows;
       });
       return loading.then(then, () => { byId("status").textContent = "board.js is missing beside this page; sorting and filtering need it."; });
     }
@@ -196,17 +197,14 @@
       return window.mgnetBoard.fields.map((field) => row[field]);
     }
 
-    function inView() {
-      return view.length || byId("status").dataset.filtered ? view : rows;
-    }
-
     function connect() {
       byId("controls").hidden = false;
       byId("controls").addEventListener("submit", (event) => event.preventDefault());
-      for (const id of ["search", "dataset", "show"]) byId(id).addEventListener("input", () => withData(apply));
+      byId("search").addEventListener("input", () => withData(apply));
+      for (const id of ["dataset", "show"]) byId(id).addEventListener("change", () => withData(apply));
       byId("more").addEventListener("click", () => { shown += CHUNK; draw(); });
-      byId("save-csv").addEventListener("click", () => withData(() => save("mgnet-board.csv", "text/csv", [window.mgnetBoard.fields, ...inView().map(plain)].map((list) => list.map(csvCell).join(",")).join("\n") + "\n")));
-      byId("save-json").addEventListener("click", () => withData(() => save("mgnet-board.json", "application/json", JSON.stringify(inView().map((row) => Object.fromEntries(window.mgnetBoard.fields.map((field) => [field, row[field]]))), null, 2) + "\n")));
+      byId("save-csv").addEventListener("click", () => withData(() => save("mgnet-board.csv", "text/csv", [window.mgnetBoard.fields, ...view.map(plain)].map((list) => list.map(csvCell).join(",")).join("\n") + "\n")));
+      byId("save-json").addEventListener("click", () => withData(() => save("mgnet-board.json", "application/json", JSON.stringify(view.map((row) => Object.fromEntries(window.mgnetBoard.fields.map((field) => [field, row[field]]))), null, 2) + "\n")));
       byId("compare-open").addEventListener("click", compare);
       byId("compare-close").addEventListener("click", () => byId("compare").close());
       byId("reset").addEventListener("click", () => withData(() => { restore(new URLSearchParams()); }));
@@ -236,7 +234,7 @@
     connect();
     fromAddress();
     addEventListener("hashchange", fromAddress);
-    if (!paged && !location.hash.includes("=")) requestIdleCallback(() => withData(() => { view = rows; rows.forEach(element); }));
+    if (!paged && !location.hash.includes("=")) requestIdleCallback(() => withData(() => rows.forEach(element)));
   }
 
   function stepper(frames) {
