@@ -2,6 +2,7 @@
 
 import timm
 import torch
+
 from mgnet_models import save_checkpoint
 from mgnet_verify import certify, resolve
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgnet_verify.specification.exactness import claim, is_guarded
+from mgnet_verify.specification.exactness import ExactnessError, claim, is_guarded
 from mgnet_verify.specification.operators import Array, magnitude
 
 
@@ -39,8 +39,8 @@ Rule = Callable[[Sigma, Array], Array]
 
 
 def rectify(x: Array) -> Array:
-    """max(x, 0)."""
-    return np.maximum(x, 0)
+    """max(x, 0); of a dual number both parts or none, by its real part."""
+    return np.where(np.real(x) > 0, x, 0)
 
 
 def channels(values: Array) -> Array:
@@ -65,41 +65,47 @@ def evaluate(sigma: Sigma, x: Array) -> Array:
 
 @dataclass
 class BatchStatistics:
-    """The rule of training: sigma with the statistics of the batch, in numpy's long double, rounded to quarters if asked.
+    """The rule of training: sigma with the statistics of the batch, in numpy's long double, as integers 4 y rounded.
 
-    `seen` keeps, for each Normalisation by identity, the batch's mean, its biased variance and the count, from which
-    `running` derives the averages that training leaves behind. `nearest_tie` is the least distance of a value from a
-    point where rounding to quarters would go the other way; a caller that compares rounded values needs it to exceed
-    the rounding error of the program under test.
+    Rounding keeps everything after it exact; a correct program that rounds its own float64 values rounds alike unless one
+    of them lies within its error of a tie, and then ExactnessError says so. That error, for n values a channel below m
+    in absolute value: the mean errs by (n + 1) u m, the variance relatively by n u (1 + mean^2/var) (see the running
+    statistics' bounds), so y by at most (n + 8) u ((1 + mean^2/(var + eps)) |weight| (m + |mean|) / sqrt(var + eps) +
+    |bias|) to first order, u = 2^-53; four times that is kept clear.
+
+    `seen` holds, for each Normalisation by identity, the batch's mean, its biased variance and the count; `largest` the
+    largest absolute value.
     """
 
-    round_to_quarters: bool = False
-    nearest_tie: float = np.inf
     seen: dict[int, tuple[Array, Array, int]] = field(default_factory=dict)
+    largest: dict[int, float] = field(default_factory=dict)
 
     def __call__(self, sigma: Sigma, x: Array) -> Array:
-        """Apply sigma to (b, c, h, w)."""
+        """Apply sigma to (b, c, h, w); ExactnessError for a single value a channel, whose variance is none, and near a tie."""
         norm = sigma.normalisation
         if norm is None:
             return rectify(x) if sigma.relu else x
+        n = x.size // x.shape[1]
+        if n < 2:
+            raise ExactnessError("a batch of one image on a grid of one pixel has no variance")
         wide = x.astype(np.longdouble)
         mean, variance = wide.mean(axis=(0, 2, 3)), wide.var(axis=(0, 2, 3))
-        self.seen[id(norm)] = (mean, variance, x.size // x.shape[1])
-        y = (wide - channels(mean)) / np.sqrt(channels(variance) + norm.eps) * channels(norm.weight) + channels(norm.bias)
-        y = rectify(y) if sigma.relu else y
-        return self._rounded(y) if self.round_to_quarters else y.astype(x.dtype)
-
-    def _rounded(self, y: Array) -> Array:
-        quarters = 4 * y
-        distance = np.abs(quarters - np.floor(quarters) - 0.5)
-        self.nearest_tie = min(self.nearest_tie, float(distance.min()) / 4)
-        return np.rint(quarters).astype(np.float64)
+        self.seen[id(norm)], self.largest[id(norm)] = (mean, variance, n), magnitude(x)
+        spread = np.sqrt(variance + norm.eps)
+        y = (wide - channels(mean)) / channels(spread) * channels(norm.weight) + channels(norm.bias)
+        condition = 1 + mean**2 / spread**2
+        error = (n + 8) * 2.0**-53 * (condition * np.abs(norm.weight) * (magnitude(x) + np.abs(mean)) / spread + np.abs(norm.bias))
+        return _rounded(rectify(y) if sigma.relu else y, 4 * float(error.max()))
 
     def running(self, norm: Normalisation) -> tuple[Array, Array]:
         """Running mean and variance after this batch; the variance is the unbiased one, as torch documents."""
         mean, variance, count = self.seen[id(norm)]
-        unbiased = variance * count / (count - 1)
-        return (
-            (1 - norm.momentum) * norm.mean + norm.momentum * mean,
-            (1 - norm.momentum) * norm.variance + norm.momentum * unbiased,
-        )
+        kept, unbiased = 1 - norm.momentum, variance * count / (count - 1)
+        return kept * norm.mean + norm.momentum * mean, kept * norm.variance + norm.momentum * unbiased
+
+
+def _rounded(y: Array, error: float) -> Array:
+    quarters = 4 * y
+    if float(np.abs(quarters - np.floor(quarters) - 0.5).min()) <= 4 * error:
+        raise ExactnessError("a value lies too near a tie to be rounded alike by every correct program")
+    return np.rint(quarters).astype(np.float64)
