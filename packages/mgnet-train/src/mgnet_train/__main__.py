@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mgnet_train.commands import fit
+from mgnet_train.commands import fit, study
 from mgnet_train.errors import ExitCode, StoppedError, UserError
 
 
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version("mgnet-train"))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (fit,):
+    for command in (fit, study):
         command.add(commands)
     return parser
 

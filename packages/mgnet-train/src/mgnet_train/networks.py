@@ -27,7 +27,10 @@ class Network:
     def make(self, recipe: Recipe, seed: int) -> nn.Module:
         """The network at its start; the same seed gives the same weights."""
         torch.manual_seed(key(seed, "weights"))
-        made = timm.create_model(self.entry, **self.args)
+        try:
+            made = timm.create_model(self.entry, **self.args)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"model {self.entry!r} does not take {self.args}: {' '.join(str(error).split())}") from None
         for module in made.modules():
             if isinstance(module, nn.Conv2d):
                 _start_convolution(module, recipe.init)
@@ -45,12 +48,13 @@ class LiteralForm(nn.Module):
         return self.network.forward_literal(images)  # type: ignore[operator]
 
 
-def find_network(text: str, *, in_chans: int, num_classes: int) -> Network:
+def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str, Any] | None = None) -> Network:
     """The network for a timm name, a MgNet name of any size, or the notation `MgNet[2,2]-[32]-B^l`.
 
-    Raises UserError for malformed notation and, with near names, for a name that does not exist.
+    `extra` holds further arguments of `timm.create_model`, as a width. Raises UserError for malformed notation and, with
+    near names, for a name that does not exist.
     """
-    args: dict[str, Any] = {"in_chans": in_chans, "num_classes": num_classes}
+    args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
     if timm.is_model(text):
         return Network(name=text, entry=text, args=args)
     notation, stem = _notation(text)
@@ -71,8 +75,7 @@ def executed_form(network: nn.Module, form: str) -> nn.Module:
 
 def notation_of(network: nn.Module) -> str | None:
     """The paper's notation (3.8), or None for a network that is no MgNet."""
-    notation = getattr(network, "notation", None)
-    return None if notation is None else str(notation)
+    return str(network.notation) if isinstance(network, mgnet_models.MgNet) else None
 
 
 def check_size(network: nn.Module, size: tuple[int, int]) -> None:

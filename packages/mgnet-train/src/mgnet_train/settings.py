@@ -66,12 +66,20 @@ class Options:
 
 
 def make_spec(
-    model: str, *, dataset: str, recipe: str | None, overrides: dict[str, str], seed: int, commit: Commit, device: str
+    model: str,
+    *,
+    dataset: str,
+    recipe: str | None,
+    overrides: dict[str, str],
+    seed: int,
+    commit: Commit,
+    device: str,
+    model_args: dict[str, Any] | None = None,
 ) -> RunSpec:
     """The run that names and overrides describe, on a device type. Raises UserError, with near names, for what is unknown."""
     if dataset not in FACTS:
         raise unknown("data set", dataset, FACTS)
     data = FACTS[dataset].model_data
-    network = find_network(model, in_chans=data.input_size[0], num_classes=data.num_classes)
+    network = find_network(model, in_chans=data.input_size[0], num_classes=data.num_classes, extra=model_args)
     chosen = find_recipe(recipe, dataset=dataset, model=network.name).with_overrides(overrides).resolved(device)
     return RunSpec(network=network, dataset=dataset, recipe=chosen, seed=seed, commit=commit)
