@@ -9,7 +9,6 @@ from markupsafe import Markup, escape
 from mgnet_leaderboard.duality_demo import Image
 
 SHADES = 8
-SIZE = 128
 
 
 def channel_picture(channel: Sequence[Sequence[int]], title: str) -> Markup:
@@ -41,5 +40,5 @@ def _picture(shades: Sequence[Sequence[str]], title: str) -> Markup:
                 end += 1
             parts.append(f'<path class="{row[x]}" d="M{x} {y}h{end - x}v1h{x - end}z"/>')
             x = end
-    head = f'<svg class="channel" viewBox="0 0 {width} {height}" width="{SIZE}" height="{SIZE}" role="img"'
+    head = f'<svg class="channel" viewBox="0 0 {width} {height}" shape-rendering="crispEdges" role="img"'
     return Markup(f'{head} aria-label="{escape(title)}">{"".join(parts)}</svg>')

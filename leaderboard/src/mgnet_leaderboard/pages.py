@@ -22,6 +22,8 @@ from mgnet_leaderboard.tally import tally
 
 # Rows of the board on one static page; the script reaches the others through board.js.
 PAGE_ROWS = 250
+# Models of one study that its page shows; the board has all of them.
+STUDY_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,5 +109,5 @@ def _comparisons(evidence: Evidence) -> dict[str, Any]:
 
 def _digits(evidence: Evidence) -> dict[str, Any]:
     found = studies([record for record in evidence.measured if record.dataset.name == "digits"])
-    plots = [intervals_plot(study.rows, f"Accuracy of every seed, recipe {study.recipe}") for study in found]
-    return {"studies": list(zip(found, plots)), "local": evidence.local}
+    plots = [intervals_plot(study.rows[:STUDY_ROWS], f"Accuracy of every seed, recipe {study.recipe}") for study in found]
+    return {"studies": list(zip(found, plots)), "limit": STUDY_ROWS, "local": evidence.local}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from markupsafe import Markup, escape
@@ -55,8 +55,7 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str, 
     x_axis = logarithmic_axis([p.x for p in points], LEFT, WIDTH - RIGHT)
     y_axis = linear_axis([p.y for p in points], HEIGHT - BOTTOM, TOP)
     parts = [_frame(x_axis, y_axis, x_label, y_label), _front_line(points, x_axis, y_axis, more_is_better)]
-    order = {"quoted": 0, "reported": 1, "measured": 2}
-    parts += [_mark(p, x_axis, y_axis) for p in sorted(points, key=lambda p: (order[p.kind], p.x, p.y, p.label))]
+    parts += [_mark(point, x_axis, y_axis) for point in _one_a_pixel(points, x_axis, y_axis)]
     body = "\n".join(part for part in parts if part)
     return Markup(f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">\n{body}\n</svg>')
 
@@ -113,6 +112,18 @@ def _front_line(points: Sequence[Point], x_axis: Axis, y_axis: Axis, more_is_bet
     path = f"M{x_axis.at(front[0].x):.1f} {y_axis.at(front[0].y):.1f}"
     path += "".join(f"H{x_axis.at(p.x):.1f}V{y_axis.at(p.y):.1f}" for p in front[1:])
     return f'<path class="front" d="{path}H{WIDTH - RIGHT}"/>'
+
+
+def _one_a_pixel(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[Point]:
+    """Points of one kind that fall on one pixel as a single point that names the first and counts the others."""
+    order = {"quoted": 0, "reported": 1, "measured": 2}
+    places: dict[tuple[str, int, int], list[Point]] = {}
+    for point in sorted(points, key=lambda p: (order[p.kind], p.x, p.y, p.label)):
+        places.setdefault((point.kind, round(x_axis.at(point.x)), round(y_axis.at(point.y))), []).append(point)
+    return [
+        replace(same[0], label=f"{same[0].label}, and {len(same) - 1} more here") if len(same) > 1 else same[0]
+        for same in places.values()
+    ]
 
 
 def _mark(point: Point, x_axis: Axis, y_axis: Axis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import cache
 
 LEVEL = 0.95
 
@@ -13,10 +14,15 @@ def half_width(values: Sequence[float]) -> float | None:
     """Half the 95 % Student interval of the mean, in the unit of the values; None for one seed."""
     if len(values) < 2:
         return None
+    return _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """Student's t for the level; one record asks for it several times."""
     from scipy.stats import t  # type: ignore[import-untyped]
 
-    quantile = float(t.ppf((1 + LEVEL) / 2, len(values) - 1))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:

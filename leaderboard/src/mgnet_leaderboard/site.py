@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from mgnet_leaderboard.records import schema_text
 from mgnet_leaderboard.results_folder import read_results
 from mgnet_leaderboard.scatter import short_number
 from mgnet_leaderboard.seeds import half_width
-from mgnet_leaderboard.strict_json import canonical
 from mgnet_leaderboard.view import csv_text, fields_of, script_text
 from mgnet_leaderboard.whole_files import replaced_folder
 
@@ -56,14 +56,13 @@ def _write_site(evidence: Evidence, folder: Path) -> int:
 
 def evidence_text(evidence: Evidence) -> str:
     """All evidence as one JSON file, the kinds under separate keys."""
-    return canonical(
-        {
-            "reported": evidence.claims.model_dump(mode="json")["rows"] if evidence.claims else [],
-            "verified": [record.model_dump(mode="json") for record in evidence.verified],
-            "measured": [record.model_dump(mode="json") for record in evidence.measured],
-            "local": sorted(evidence.local),
-        }
-    )
+    kinds = {
+        "reported": evidence.claims.model_dump(mode="json")["rows"] if evidence.claims else [],
+        "verified": [record.model_dump(mode="json") for record in evidence.verified],
+        "measured": [record.model_dump(mode="json") for record in evidence.measured],
+        "local": sorted(evidence.local),
+    }
+    return json.dumps(kinds, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _environment() -> Environment:
