@@ -53,9 +53,10 @@ def fit(spec: RunSpec, options: Options, processes: Processes) -> Outcome:
 
     Raises UserError (and its kinds BusyError, DivergedError, DataError) and StoppedError; everything written stays usable.
     """
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     data = load_dataset(spec.dataset, options.data_dir)
+    threads = options.threads or data.facts.cpu_threads
+    if threads is not None:
+        torch.set_num_threads(threads)
     network = spec.network.make(spec.recipe, spec.seed)
     executed_form(network, spec.recipe.form)
     check_size(network, data.size)

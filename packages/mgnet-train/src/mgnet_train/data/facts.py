@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """One data set: `tag` is its name in mgnet_models.DATA_SETS, `white` the pixel value that counts as 1."""
+    """One data set: `tag` is its name in mgnet_models.DATA_SETS, `white` the pixel value that counts as 1.
+
+    `cpu_threads` is set where images are so small that threads wait for each other longer than they work.
+    """
 
     tag: str
     train_images: int
@@ -19,6 +22,7 @@ class Facts:
     test_split: str
     files: str
     white: int = 255
+    cpu_threads: int | None = None
 
     @property
     def model_data(self) -> DataSet:
@@ -30,7 +34,7 @@ class Facts:
 
 FACTS: dict[str, Facts] = {
     "digits": Facts(
-        tag="digits", train_images=1437, test_images=360, test_split="test", white=16,
+        tag="digits", train_images=1437, test_images=360, test_split="test", white=16, cpu_threads=1,
         files="nothing, scikit-learn carries it",
     ),
     "mnist": Facts(
