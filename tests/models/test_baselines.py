@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import PlainNetwork, PreActNetwork, paper_rows
+from models.conversions import assert_converts
 
 NAMES = {
     "cifar_alexnet.cifar10": 2_472_266,
@@ -53,11 +54,7 @@ def reduced(name, **kwargs):
 def test_a_reduced_baseline_scripts_traces_and_compiles_to_the_same_outputs(name):
     model = reduced(name)
     x = torch.randn(1, 3, *SIZE.get(name, (32, 32)))
-    expected = model(x)
-    assert expected.shape == (1, 3)
-    torch.testing.assert_close(torch.jit.script(model)(x), expected)
-    assert torch.equal(torch.fx.symbolic_trace(model)(x), expected)
-    assert torch.equal(torch.compile(model, fullgraph=True, backend="eager")(x), expected)
+    assert_converts(model, x)
 
 
 @pytest.mark.parametrize("name", REDUCED)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mgnet_models import GDFI, MgNet
 from mgnet_models.gdfi import DEFAULT_SIZE, FORMS, GDFI_NAMES
+from models.conversions import assert_converts
 from models.strategies import NOTATIONS, disturb_norms
 
 
@@ -95,10 +96,7 @@ def test_the_names_are_the_sixteen_schemes_of_table_1_in_the_documented_size():
 def test_a_reduced_scheme_scripts_traces_and_compiles_to_the_same_outputs(name):
     model = timm.create_model(name, notation="MgNet[2,1,2]-[(3,2),(4,4),(5,3)]-B^l", num_classes=3).eval()
     x = torch.randn(2, 3, 13, 14)
-    expected = model(x)
-    assert torch.equal(torch.jit.script(model)(x), expected)
-    assert torch.equal(torch.fx.symbolic_trace(model)(x), expected)
-    assert torch.equal(torch.compile(model, fullgraph=True, backend="eager")(x), expected)
+    assert_converts(model, x)
 
 
 def test_a_form_that_is_not_one_of_the_four_is_refused():

@@ -6,16 +6,20 @@ model = timm.create_model("mgnet_2_2_2_2_c256_bl", num_classes=100)
 
 from mgnet_models.authors_checkpoint import load_authors_checkpoint
 from mgnet_models.datasets import DATA_SETS, DataSet
+from mgnet_models.dictionary import Dictionary
 from mgnet_models.duality import ModifiedPreActResNet, to_mgnet, to_preact_resnet
 from mgnet_models.gdfi import GDFI
 from mgnet_models.grid import Grid
 from mgnet_models.mgnet import MgNet
 from mgnet_models.mgresnet import MgResNet
+from mgnet_models.mlcsc import MlCsc
+from mgnet_models.msdcsc import MsdCsc
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_models.paper import PaperRow, paper_rows
 from mgnet_models.plain_networks import PlainNetwork
 from mgnet_models.preact_networks import PreActNetwork
 from mgnet_models.registry import registered_names
+from mgnet_models.rescsc import ResCsc
 from mgnet_models.summary import Summary, summary
 from mgnet_models.transfer import Transfer
 from mgnet_models.two_group_alexnet import TwoGroupAlexNet
@@ -26,14 +30,18 @@ __all__ = [
     "DATA_SETS",
     "GDFI",
     "DataSet",
+    "Dictionary",
     "Grid",
     "MgNet",
     "MgResNet",
+    "MlCsc",
     "ModifiedPreActResNet",
+    "MsdCsc",
     "Notation",
     "PaperRow",
     "PlainNetwork",
     "PreActNetwork",
+    "ResCsc",
     "Summary",
     "Transfer",
     "TwoGroupAlexNet",

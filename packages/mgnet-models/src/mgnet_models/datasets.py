@@ -50,6 +50,11 @@ DATA_SETS = {
 SMALL_IMAGES = ("cifar100", "cifar10", "mnist")
 
 MGNET_PAPER = ("arXiv:1911.10428", "An Interpretive Constrained Linear Model for ResNet and MgNet")
+CSC_PAPER = (
+    "arXiv:1912.02605",
+    "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse Coding",
+)
+ML_CSC_PAPER = ("arXiv:1806.00701", "On Multi-Layer Basis Pursuit, Efficient Algorithms and Convolutional Neural Networks")
 ALEXNET_PAPER = ("", "ImageNet Classification with Deep Convolutional Neural Networks")
 
 

@@ -56,9 +56,10 @@ def make_norm_act(
     return partial(layer, inplace=False, **dd)
 
 
-def make_norm(norm_layer: str | Callable[..., nn.Module], dd: DeviceDtype) -> NormAct:
-    """The factory of the normalisation alone, where the activation comes later."""
-    return partial(_known(get_norm_layer, norm_layer, "norm_layer", _NORMS), **dd)
+def make_norm(norm_layer: str | Callable[..., nn.Module], dd: DeviceDtype, *, affine: bool = True) -> NormAct:
+    """The factory of the normalisation alone, where the activation comes later; without weights if not `affine`."""
+    options = {} if affine else {"affine": False}
+    return partial(_known(get_norm_layer, norm_layer, "norm_layer", _NORMS), **options, **dd)
 
 
 def make_act(act_layer: str | Callable[..., nn.Module]) -> Callable[[], nn.Module]:
