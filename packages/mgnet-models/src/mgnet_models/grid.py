@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice, pairwise
 
+import torch
 from timm.layers import calculate_drop_path_rates
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mgnet_models.checkpointing import recompute
 from mgnet_models.layers import DeviceDtype, MapForm, NormAct, conv, sigma_after, sigma_before
+from mgnet_models.memory import MemoryMode, iterate
 from mgnet_models.notation import Notation
 from mgnet_models.smoothing import SmoothingGrid
 from mgnet_models.transfer import Transfer
@@ -51,6 +53,7 @@ class Grid(SmoothingGrid):
             drop_path_rates=drop_path_rates,
         )
         self.last = last
+        self.memory_mode: MemoryMode = "default"
         self.feature = nn.Identity()  # the last operation on u, where feature extraction by graph finds this grid
         if last and nu == 1:
             # A of a last grid with one iteration can change no output; a parameter without gradient stalls DDP.
@@ -61,6 +64,9 @@ class Grid(SmoothingGrid):
         u, r = state
         if self.transfer is not None:
             u, r = self.transfer(u, r)
+        if self.memory_mode != "default" and not is_scripting() and torch.is_grad_enabled():
+            u, r = iterate(self, u, r)
+            return self.feature(u), r
         for i in range(self.nu):
             if self.grad_checkpointing and not is_scripting():
                 s = recompute(self, self.correction, i, r)

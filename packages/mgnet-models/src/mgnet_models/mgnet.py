@@ -15,6 +15,7 @@ from mgnet_models.datasets import DATA_SETS, model_cfg
 from mgnet_models.features import GridNetwork, feature_cfg
 from mgnet_models.grid import Grid, chain_of_grids
 from mgnet_models.layers import make_norm_act
+from mgnet_models.memory import MemoryMode, check_memory_mode, check_recomputable
 from mgnet_models.notation import Notation, StemKind
 from mgnet_models.paper import paper_rows
 from mgnet_models.pretrained import packaged_weights
@@ -72,6 +73,20 @@ class MgNet(GridNetwork):
         self.notation = notation
         self.stem_kind = stem
         self.init_weights()
+
+    @torch.jit.ignore
+    def set_memory_mode(self, mode: MemoryMode) -> None:
+        """What training keeps for the backward pass: "default", "lean", "leaner" or "deep" (see mgnet_models.memory).
+
+        Outputs, first derivatives and running statistics stay those of the default. In the other modes hooks on A, B and
+        sigma do not run, and set_grad_checkpointing acts on nothing. Raises ValueError for an unknown mode and for a sigma
+        other than BatchNorm and ReLU.
+        """
+        check_memory_mode(mode)
+        for grid in cast(list[Grid], list(self.grids)):
+            if mode != "default":
+                check_recomputable(grid, mode)
+            grid.memory_mode = mode
 
     @torch.jit.ignore
     def forward_features_literal(self, x: Tensor) -> Tensor:
