@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import PlainNetwork, PreActNetwork, paper_rows
+from mgnet_models.two_group_alexnet import ResponseNorm
 from models.conversions import assert_converts
 
 NAMES = {
@@ -102,6 +103,13 @@ def test_the_groups_of_the_2012_network_halve_the_multiply_adds_of_three_convolu
         model(torch.empty(1, 3, 224, 224, device="meta"))
     convolutions = 55**2 * 96 * 363 + 27**2 * 256 * 48 * 25 + 13**2 * 9 * (384 * 256 + 384 * 192 + 256 * 192)
     assert counter.get_total_flops() == 2 * (convolutions + 9216 * 4096 + 4096 * 4096 + 4096 * 1000)
+
+
+def test_the_response_norm_is_that_of_2012_in_every_floating_point_type():
+    x = torch.randn(2, 9, 4, 3, dtype=torch.float64)
+    reference = torch.nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the five channels
+    torch.testing.assert_close(ResponseNorm()(x), reference(x), rtol=1e-12, atol=0)
+    torch.testing.assert_close(ResponseNorm()(x.bfloat16()), reference(x).bfloat16(), rtol=2e-2, atol=2e-2)
 
 
 def test_lists_that_do_not_fit_are_refused():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from timm.layers import ClassifierHead
+from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
@@ -56,6 +56,7 @@ class ResCscBlock(nn.Module):
         *,
         corrects: bool,
         step: float,
+        drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -68,6 +69,7 @@ class ResCscBlock(nn.Module):
         self.D2 = Dictionary(channels, channels, dd, std=(2 / (9 * channels)) ** 0.5)
         self.norm_u = norm(channels)
         self.c = nn.Parameter(torch.empty(1, **dd))
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
         self.act_u = act()
         self.reset_parameters()
 
@@ -86,7 +88,7 @@ class ResCscBlock(nn.Module):
         f = self.act_f(self.norm_f(self.D1(u)))
         u = self.skip(u)
         r = f - self.D2.synthesis(u, f) if self.corrects else f
-        return self.act_u(u + self.c * self.norm_u(self.D2.analysis(r)))
+        return self.act_u(u + self.drop_path(self.c * self.norm_u(self.D2.analysis(r))))
 
 
 class ResCsc(Network):
@@ -113,6 +115,7 @@ class ResCsc(Network):
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         act_layer: str | Callable[..., nn.Module] = "relu",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -126,6 +129,8 @@ class ResCsc(Network):
         act = make_act(act_layer)
         norm: NormAct = make_norm(norm_layer, dd) if normalise else lambda c: Threshold(c, dd)
 
+        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(blocks)))
+
         def block(stage: int, i: int) -> ResCscBlock:
             first = i == 0 and stage > 0
             return ResCscBlock(
@@ -137,6 +142,7 @@ class ResCsc(Network):
                 dd,
                 corrects=variant == "A",
                 step=1.0 if normalise else 1 / 8,
+                drop_path_rate=next(rates),
             )
 
         super().__init__(

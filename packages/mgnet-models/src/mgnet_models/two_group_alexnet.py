@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch.nn.functional as F
 from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
@@ -13,6 +14,19 @@ from mgnet_models.datasets import ALEXNET_PAPER, model_cfg
 from mgnet_models.features import Network, Stage, feature_cfg
 from mgnet_models.layers import ConvLayer, make_act
 from mgnet_models.registry import register_names
+
+
+class ResponseNorm(nn.Module):
+    """x / (2 + 1e-4 S)^0.75 with S the sum of squares over the channel and two neighbours on each side.
+
+    Written out because torch's layer divides alpha by the number of channels and has no bfloat16 kernel on the CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to the same shape."""
+        squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
+        near = squares[:, 4:] + squares[:, 3:-1] + squares[:, 2:-2] + squares[:, 1:-3] + squares[:, :-4]
+        return x * (2 + 1e-4 * near) ** -0.75
 
 
 class TwoGroupAlexNet(Network):
@@ -43,9 +57,9 @@ class TwoGroupAlexNet(Network):
         first = ConvLayer(in_chans, 96, lambda _: act(), dd, kernel=11, stride=4, padding=2)  # 224x224 -> 55x55
 
         super().__init__(
-            stem=nn.Sequential(first, _response_norm()),
+            stem=nn.Sequential(first, ResponseNorm()),
             grids=nn.Sequential(
-                Stage(nn.MaxPool2d(3, 2), layer(96, 256, 5, 2), _response_norm()),
+                Stage(nn.MaxPool2d(3, 2), layer(96, 256, 5, 2), ResponseNorm()),
                 Stage(nn.MaxPool2d(3, 2), layer(256, 384, 3, 1), layer(384, 384, 3, 2), layer(384, 256, 3, 2)),
             ),
             head=ClassifierHead(hidden, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
@@ -77,11 +91,6 @@ class TwoGroupAlexNet(Network):
         if prune_head:
             self.pre_logits = nn.Identity()
         return chosen
-
-
-def _response_norm() -> nn.Module:
-    # torch divides alpha by the number of channels, the paper does not.
-    return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
 def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any) -> TwoGroupAlexNet:
