@@ -254,3 +254,31 @@ def test_a_board_of_many_rows_is_paged_and_every_row_is_reachable_without_a_scri
     assert [page.count('<tr id="mgnet') for page in pages] == [250, 10]
     assert 'href="board-2.html"' in pages[0]
     assert len(script_data(site)["html"]) == 260
+
+
+def test_a_network_with_changed_arguments_never_stands_in_the_row_of_the_printed_one(
+    results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
+) -> None:
+    data = {"name": "cifar10", "split": "test", "n": 10_000, "sha256": "c" * 64}
+    args = {"in_chans": 3, "num_classes": 10, "channels": [8, 16, 32, 64]}
+    counts = {"n": 10_000, "correct_last": 9_000, "correct_best": 9_000}
+    changed = measured((9_000,), series="v", model="mgresnet18_al_bli", model_args=args, dataset=data, test=counts, notation=None)
+    path = place(results, changed)
+    site = build(results)
+    assert row(site, "mgresnet18_al_bli--cifar10").endswith("not measured")
+    (key,) = [values[0] for values in script_data(site)["rows"] if values[0].startswith("mgresnet18_al_bli--cifar10--")]
+    assert row(site, key).startswith("mgresnet18_al_bli (channels [8, 16, 32, 64]) mgresnet18_al_bli CIFAR-10 not reported")
+    assert path.is_file()
+
+
+def test_the_digits_study_names_what_differs_and_tells_apart_what_its_seeds_can(
+    results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
+) -> None:
+    other = {"name": "digits", "sha256": "e" * 64, "values": {"lr": 0.1, "epochs": 12, "form": "literal"}}
+    place(results, measured((357, 358, 357), series="f", recipe=other))
+    place(results, measured((300, 301, 302), series="g", model="mgnet_2_2_c8_bl"))
+    page = text(build(results) / "digits.html")
+    assert "mgnet_2_2_c32_bl · form null" in page
+    assert "mgnet_2_2_c32_bl · form &#34;literal&#34;" in page
+    assert "3 pairs have at least two seeds on both sides." in page
+    assert "tells 2 of them apart" in page

@@ -11,7 +11,9 @@ from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
 from mgnet_leaderboard.evidence import Evidence
 from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.printed_count import agrees, ratio
+from mgnet_leaderboard.record import content_id
 from mgnet_leaderboard.reported import PaperRow, Reported, reported
+from mgnet_leaderboard.variant import variant_of
 from mgnet_leaderboard.verified import Counted, Macs, Verified, counted
 
 
@@ -28,11 +30,16 @@ class PrintedCount:
         return agrees(self.counted.verdict)
 
 
+# Model, what was changed of it, data set.
+Identity = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class BoardRow:
-    """A model on a data set."""
+    """A model on a data set; a model with changed arguments is another row than the one of that name."""
 
     model: str
+    variant: str
     dataset: str
     reported: tuple[Reported, ...]
     counts: tuple[PrintedCount, ...]
@@ -43,14 +50,16 @@ class BoardRow:
     @property
     def key(self) -> str:
         """The anchor of the row."""
-        return f"{self.model}--{self.dataset}"
+        variant = f"--{content_id(self.variant)}" if self.variant else ""
+        return f"{self.model}--{self.dataset}{variant}"
 
     @property
     def name(self) -> str:
-        """The name as the paper prints it, else the notation of a run, else the model's own name."""
+        """The name as the paper prints it, else the notation of a run, else the model's own; with what a run changed."""
         if self.reported:
             return self.reported[0].model_printed
-        return next((record.notation for record in self.measured if record.notation), self.model)
+        notation = next((record.notation for record in self.measured if record.notation), self.model)
+        return f"{self.model} ({self.variant})" if self.variant else notation
 
     @property
     def dataset_shown(self) -> str:
@@ -111,43 +120,60 @@ class BoardRow:
 
 def board(evidence: Evidence) -> tuple[BoardRow, ...]:
     """All rows: measured ones first, then by data set and printed accuracy."""
-    printed: dict[tuple[str, str], list[PaperRow]] = defaultdict(list)
+    printed: dict[Identity, list[PaperRow]] = defaultdict(list)
     for row in evidence.claims.rows if evidence.claims else ():
-        printed[row.model, plain_key(row.dataset)].append(row)
-    measured: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+        printed[row.model, "", plain_key(row.dataset)].append(row)
+    measured: dict[Identity, list[Measured]] = defaultdict(list)
     for record in evidence.measured:
-        measured[record.model, record.dataset.name].append(record)
+        measured[record.model, variant_of(record), record.dataset.name].append(record)
     certificates: dict[str, list[Verified]] = defaultdict(list)
     for certificate in evidence.verified:
         certificates[certificate.report.target.model].append(certificate)
     rows = [
-        _row(pair, printed.get(pair, ()), certificates.get(pair[0], ()), measured.get(pair, ()))
-        for pair in printed.keys() | measured.keys()
+        _row(identity, printed.get(identity, ()), certificates.get(identity[0], ()), measured.get(identity, ()))
+        for identity in printed.keys() | measured.keys()
     ]
     return tuple(sorted(rows, key=_order))
 
 
 def _row(
-    pair: tuple[str, str], printed: Iterable[PaperRow], certificates: Iterable[Verified], measured: Iterable[Measured]
+    identity: Identity, printed: Iterable[PaperRow], certificates: Iterable[Verified], measured: Iterable[Measured]
 ) -> BoardRow:
-    printed, certificates = tuple(printed), tuple(certificates)
+    model, variant, dataset = identity
+    printed, measured = tuple(printed), tuple(measured)
+    own_certificates = _own_certificates(certificates, variant, measured)
+    exact = next((row.exact for row in printed if row.exact is not None), None)
+    return BoardRow(
+        model=model,
+        variant=variant,
+        dataset=dataset,
+        reported=tuple(reported(row) for row in printed),
+        counts=_printed_counts(printed),
+        exact=exact or _certified_count(own_certificates, measured),
+        certificates=own_certificates,
+        measured=measured,
+    )
+
+
+def _own_certificates(certificates: Iterable[Verified], variant: str, measured: Iterable[Measured]) -> tuple[Verified, ...]:
+    """Certificates of this row's checkpoints, and for a network as registered those of its name."""
+    trained = {run.checkpoint_sha256 for record in measured for run in record.runs}
+    return tuple(
+        certificate
+        for certificate in certificates
+        if certificate.report.target.checkpoint_sha256 in trained
+        or (not variant and certificate.report.target.checkpoint_sha256 is None)
+    )
+
+
+def _printed_counts(printed: Iterable[PaperRow]) -> tuple[PrintedCount, ...]:
     counts: dict[tuple[str, int], PrintedCount] = {}
     for row in printed:
         computed = counted(row)
         if row.params_printed is not None and computed is not None:
             count = PrintedCount(printed=row.params_printed, counted=computed)
             counts.setdefault((count.printed, computed.exact), count)
-    measured = tuple(measured)
-    exact = next((row.exact for row in printed if row.exact is not None), None)
-    return BoardRow(
-        model=pair[0],
-        dataset=pair[1],
-        reported=tuple(reported(row) for row in printed),
-        counts=tuple(counts.values()),
-        exact=exact or _certified_count(certificates, measured),
-        certificates=certificates,
-        measured=measured,
-    )
+    return tuple(counts.values())
 
 
 def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measured]) -> int | None:
@@ -162,4 +188,4 @@ def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measur
 
 def _order(row: BoardRow) -> tuple[bool, int, float, str, str]:
     place = list(DATA_SETS).index(row.dataset) if row.dataset in DATA_SETS else len(DATA_SETS)
-    return (not row.measured, place, -(row.best_reported or 0.0), row.model, row.dataset)
+    return (not row.measured, place, -(row.best_reported or 0.0), row.model, row.key)

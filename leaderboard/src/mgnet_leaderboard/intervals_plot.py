@@ -10,7 +10,7 @@ from mgnet_leaderboard.accuracy import written
 from mgnet_leaderboard.scatter import Axis, linear_axis
 from mgnet_leaderboard.study import StudyRow
 
-WIDTH, LEFT, RIGHT, LINE = 720, 230, 20, 24
+WIDTH, LEFT, RIGHT, LINE = 860, 350, 20, 22
 
 
 def intervals_plot(rows: Sequence[StudyRow], title: str) -> Markup:
@@ -31,11 +31,16 @@ def intervals_plot(rows: Sequence[StudyRow], title: str) -> Markup:
 
 def _line(row: StudyRow, axis: Axis, y: float) -> str:
     mean, seeds = row.record.summary.accuracy_last_mean, row.record.summary.seeds
-    name = f'<text class="tick end" x="{LEFT - 10}" y="{y:g}" dy=".35em">{escape(row.record.model)}</text>'
+    name = f'<text class="tick end" x="{LEFT - 10}" y="{y:g}" dy=".35em">{escape(_short(row.label))}</text>'
     interval = ""
     if row.half is not None:
         low, high = axis.at(max(axis.low, mean - row.half)), axis.at(min(axis.high, mean + row.half))
         interval = f'<path class="interval" d="M{low:.1f} {y:g}H{high:.1f}"/>'
     dots = "".join(f'<circle class="seed" cx="{axis.at(v):.1f}" cy="{y:g}" r="3"/>' for v in sorted(row.accuracies))
-    title = f"<title>{escape(row.record.model)}: {written(mean)} %, {seeds} seed(s)</title>"
+    title = f"<title>{escape(row.label)}: {written(mean)} %, {seeds} seed(s)</title>"
     return f'{name}<g>{title}{interval}{dots}<path class="mean" d="M{axis.at(mean):.1f} {y - 7:g}v14"/></g>'
+
+
+def _short(label: str) -> str:
+    """As much of a label as fits left of the axis."""
+    return label if len(label) <= 52 else label[:51] + "…"

@@ -57,6 +57,11 @@ def _no_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def short(value: Any) -> str:
+    """A JSON value on one line, for a reader."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """The one text of a JSON value: keys sorted, two spaces, a newline at the end; NaN refused."""
     return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -11,6 +11,8 @@ from mgnet_leaderboard.accuracy import percent
 from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.resolution import LEVEL, holm, resolved_difference
 from mgnet_leaderboard.seeds import half_width, welch_p
+from mgnet_leaderboard.strict_json import short
+from mgnet_leaderboard.variant import variant_of
 
 # Above this many models all pairs are too many to test and to read.
 PAIRED_MODELS = 64
@@ -18,9 +20,10 @@ PAIRED_MODELS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """A measured record with its accuracies, one a seed, in percent."""
+    """A measured record with its accuracies, one a seed, in percent; `label` says what sets it apart in the study."""
 
     record: Measured
+    label: str
     accuracies: tuple[float, ...]
     half: float | None
 
@@ -29,18 +32,17 @@ class StudyRow:
 class ResolvedPair:
     """Two models whose seeds differ beyond chance."""
 
-    better: Measured
-    worse: Measured
+    better: StudyRow
+    worse: StudyRow
     difference: float
     adjusted_p: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All records that one recipe, epoch count and commit produced on one data set."""
+    """All records of one recipe name, epoch count and commit on one data set; `label` of a row names what differs."""
 
     recipe: str
-    recipe_sha256: str
     epochs: int
     commit: str | None
     rows: tuple[StudyRow, ...]
@@ -53,22 +55,22 @@ def studies(records: Sequence[Measured]) -> tuple[Study, ...]:
     """The records grouped by what must be equal for a fair comparison; largest study first."""
     groups: dict[tuple[str, int, str, bool, str], list[Measured]] = defaultdict(list)
     for record in records:
-        key = (record.recipe.sha256, record.epochs, record.commit or "", record.dirty, record.dataset.sha256)
+        key = (record.recipe.name, record.epochs, record.commit or "", record.dirty, record.dataset.sha256)
         groups[key].append(record)
     return tuple(sorted((_study(group) for group in groups.values()), key=lambda s: (-len(s.rows), s.recipe, s.commit or "")))
 
 
 def _study(records: Sequence[Measured]) -> Study:
     rows = []
-    for record in records:
+    labels = _labels(records)
+    for record, label in zip(records, labels):
         accuracies = tuple(percent(run.correct_last, record.dataset.n) for run in record.runs)
-        rows.append(StudyRow(record=record, accuracies=accuracies, half=half_width(accuracies)))
-    rows.sort(key=lambda row: (-row.record.summary.accuracy_last_mean, row.record.model, row.record.id))
+        rows.append(StudyRow(record=record, label=label, accuracies=accuracies, half=half_width(accuracies)))
+    rows.sort(key=lambda row: (-row.record.summary.accuracy_last_mean, row.label, row.record.id))
     tested, resolved = _resolved_pairs(rows)
     first = records[0]
     return Study(
         recipe=first.recipe.name,
-        recipe_sha256=first.recipe.sha256,
         epochs=first.epochs,
         commit=first.commit,
         rows=tuple(rows),
@@ -78,19 +80,30 @@ def _study(records: Sequence[Measured]) -> Study:
     )
 
 
+def _labels(records: Sequence[Measured]) -> list[str]:
+    """The model's name, what was changed of it, and the choices of the recipe in which the records differ."""
+    names = {name for record in records for name in record.recipe.values}
+    differing = [name for name in sorted(names) if len({short(record.recipe.values.get(name)) for record in records}) > 1]
+    labels = []
+    for record in records:
+        choices = [f"{name} {short(record.recipe.values.get(name))}" for name in differing]
+        labels.append(" · ".join(part for part in (record.model, variant_of(record), *choices) if part))
+    return labels
+
+
 def _resolved_pairs(rows: Sequence[StudyRow]) -> tuple[int, tuple[ResolvedPair, ...]]:
     """How many pairs could be tested, and those that Welch's test with Holm's correction tells apart."""
     tested = []
     for better, worse in combinations(rows, 2) if len(rows) <= PAIRED_MODELS else ():
         p = welch_p(better.accuracies, worse.accuracies)
         if p is not None:
-            tested.append((better.record, worse.record, p))
+            tested.append((better, worse, p))
     adjusted = holm([p for _, _, p in tested])
     resolved = [
         ResolvedPair(
             better=better,
             worse=worse,
-            difference=better.summary.accuracy_last_mean - worse.summary.accuracy_last_mean,
+            difference=better.record.summary.accuracy_last_mean - worse.record.summary.accuracy_last_mean,
             adjusted_p=p,
         )
         for (better, worse, _), p in zip(tested, adjusted)
