@@ -10,6 +10,8 @@ from mgnet_models.dictionary import Dictionary
 from mgnet_models.duality import ModifiedPreActResNet, to_mgnet, to_preact_resnet
 from mgnet_models.gdfi import GDFI
 from mgnet_models.grid import Grid
+from mgnet_models.inference import optimize_for_inference
+from mgnet_models.memory import MEMORY_MODES
 from mgnet_models.mgnet import MgNet
 from mgnet_models.mgresnet import MgResNet
 from mgnet_models.mlcsc import MlCsc
@@ -29,6 +31,7 @@ from mgnet_models.zoo import ZooEntry, zoo
 __all__ = [
     "DATA_SETS",
     "GDFI",
+    "MEMORY_MODES",
     "DataSet",
     "Dictionary",
     "Grid",
@@ -49,6 +52,7 @@ __all__ = [
     "check_image_size",
     "load_authors_checkpoint",
     "load_checkpoint",
+    "optimize_for_inference",
     "paper_rows",
     "registered_names",
     "save_checkpoint",
