@@ -18,6 +18,8 @@ FOLDERS = ("claims", "demo", "measured", "verified")
 
 def read_results(folder: Path, *, committed: bool) -> tuple[Record, ...]:
     """All records of one results folder; `committed` adds the rules for records that stand in git."""
+    if folder.is_symlink():
+        raise RefusedError(f"{folder}: is a link; give the folder itself")
     if not folder.is_dir():
         raise RefusedError(f"{folder}: no such folder of results; give one with --results")
     records = []
