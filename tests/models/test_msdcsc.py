@@ -105,6 +105,7 @@ def test_every_parameter_learns_and_checkpointing_changes_nothing(name, argument
         model(torch.randn(3, 3, 16, 16, dtype=torch.float64)).square().sum().backward()
         results.append(({key: p.grad for key, p in model.named_parameters()}, dict(model.named_buffers())))
     assert [key for key, gradient in results[0][0].items() if gradient is None] == []
+    assert len(results[0][0]) == len(dict(model.named_parameters(remove_duplicate=False)))
     torch.testing.assert_close(results[0], results[1])
 
 

@@ -122,6 +122,7 @@ def test_a_twin_for_digits_is_made_by_arguments_and_all_its_parameters_learn():
     model = timm.create_model("rescsc20", blocks=(1, 1), channels=(4, 8), in_chans=1, num_classes=10)
     model(torch.randn(3, 1, 8, 8)).square().sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+    assert len(dict(model.named_parameters())) == len(dict(model.named_parameters(remove_duplicate=False)))
 
 
 @pytest.mark.parametrize(
