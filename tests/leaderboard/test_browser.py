@@ -36,8 +36,6 @@ pytestmark = [
     pytest.mark.skipif(
         not (BROWSER and DRIVER), reason="chromium or chromedriver is missing: apt-get install chromium chromium-driver"
     ),
-    # One browser for all tests of this file.
-    pytest.mark.xdist_group("browser"),
 ]
 
 OPTIONS = (
@@ -342,7 +340,15 @@ def axe(browser: Browser) -> list[str]:
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: npm install --no-save --prefix leaderboard axe-core")
-@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    "scheme, width",
+    [
+        ("light", 1280),
+        ("dark", 390),
+        pytest.param("dark", 1280, marks=pytest.mark.nightly),
+        pytest.param("light", 390, marks=pytest.mark.nightly),
+    ],
+)
 def test_axe_finds_no_violation_on_any_page(on_disk: Browser, scheme: str, width: int) -> None:
     on_disk.size(width, 900)
     on_disk.media(scheme=scheme)

@@ -13,6 +13,7 @@ from mgnet_leaderboard.datasets import DATA_SETS
 from mgnet_leaderboard.evidence import Evidence
 from mgnet_leaderboard.intervals_plot import intervals_plot
 from mgnet_leaderboard.judged import judged
+from mgnet_leaderboard.orderings import orderings
 from mgnet_leaderboard.plots import figures
 from mgnet_leaderboard.printed_count import agrees, ratio
 from mgnet_leaderboard.reported import PaperRow
@@ -109,5 +110,14 @@ def _comparisons(evidence: Evidence) -> dict[str, Any]:
 
 def _digits(evidence: Evidence) -> dict[str, Any]:
     found = studies([record for record in evidence.measured if record.dataset.name == "digits"])
-    plots = [intervals_plot(study.rows[:STUDY_ROWS], f"Accuracy of every seed, recipe {study.recipe}") for study in found]
-    return {"studies": list(zip(found, plots)), "limit": STUDY_ROWS, "local": evidence.local}
+    shown = [
+        {
+            "study": study,
+            "plot": intervals_plot(study.rows[:STUDY_ROWS], f"Accuracy of every seed, recipe {study.recipe}"),
+            "orderings": orderings(study, evidence.claims, evidence.comparisons)
+            if evidence.claims and evidence.comparisons
+            else (),
+        }
+        for study in found
+    ]
+    return {"studies": shown, "limit": STUDY_ROWS, "local": evidence.local}
