@@ -108,6 +108,8 @@ class _Start:
         checkpoints = Checkpoints(self._folder, self._spec.identity)
         state = self._processes.share(checkpoints.load() if self._processes.leads else None)
         progress = self._progress(state)
+        for note in self._options.notes:
+            progress.say(note)
         for complaint in checkpoints.complaints:
             progress.say(f"{complaint}; going on from the previous one")
         if state is not None:

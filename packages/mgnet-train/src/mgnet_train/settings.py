@@ -52,7 +52,10 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How one start executes. `track` is now (a sender beside the run) or later (`mgnet-train sync`)."""
+    """How one start executes. `track` is now (a sender beside the run) or later (`mgnet-train sync`).
+
+    `notes` say how the process was set up, for the log.
+    """
 
     runs: Path = Path("runs")
     data_dir: Path = Path("data")
@@ -63,6 +66,7 @@ class Options:
     quiet: bool = False
     log_every: int = 50
     checkpoint_seconds: float = 300.0
+    notes: tuple[str, ...] = ()
 
 
 def make_spec(

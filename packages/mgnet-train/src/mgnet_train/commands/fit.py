@@ -37,11 +37,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, train, print the result."""
+    from mgnet_train.allocator import set_allocator
     from mgnet_train.fitting import fit
     from mgnet_train.processes import start_processes
     from mgnet_train.provenance import current_commit
     from mgnet_train.settings import make_spec
 
+    allocator = set_allocator(arguments.allocator)
     processes = start_processes(arguments.device)
     try:
         spec = make_spec(
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=processes.device.type,
             model_args=dict(arguments.model_arg),
         )
-        outcome = fit(spec, options_of(arguments), processes)
+        outcome = fit(spec, options_of(arguments, notes=(allocator,)), processes)
         if processes.leads:
             print(_report(outcome))
     finally:

@@ -18,6 +18,12 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     parser.add_argument("--threads", type=positive, help="CPU threads of PyTorch")
     parser.add_argument(
+        "--allocator",
+        choices=("keep", "system"),
+        default="keep",
+        help="keep freed memory for the next step, which spares page faults, or leave it to the system (%(default)s)",
+    )
+    parser.add_argument(
         "--track", choices=("now", "later"), default="now", help="send metrics to MLflow now, or later with `sync` (%(default)s)"
     )
     parser.add_argument("--allow-unreachable-store", action="store_true", help="train although MLflow's store does not answer")
@@ -42,7 +48,7 @@ def recipe_overrides(arguments: argparse.Namespace) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def options_of(arguments: argparse.Namespace, *, quiet: bool = False) -> Options:
+def options_of(arguments: argparse.Namespace, *, quiet: bool = False, notes: tuple[str, ...] = ()) -> Options:
     """The execution options of the command line."""
     from mgnet_train.settings import Options
 
@@ -56,6 +62,7 @@ def options_of(arguments: argparse.Namespace, *, quiet: bool = False) -> Options
         log_every=arguments.log_every,
         checkpoint_seconds=arguments.checkpoint_seconds,
         quiet=quiet,
+        notes=notes,
     )
 
 

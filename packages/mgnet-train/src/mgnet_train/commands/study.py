@@ -32,6 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Work through the runs, then report."""
+    from mgnet_train.allocator import set_allocator
     from mgnet_train.campaign import work_through
     from mgnet_train.processes import start_processes
     from mgnet_train.provenance import current_commit
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     failures = []
     if not arguments.dry_run:
+        print(set_allocator(arguments.allocator))
         # Seed by seed, so that a study cut short has whole arms to compare.
         by_seed = [spec for specs in zip(*(specs for _, specs in plan)) for spec in specs]
         options = options_of(arguments, quiet=True)
