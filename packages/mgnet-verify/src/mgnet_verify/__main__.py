@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mgnet-verify", description="Evidence for MgNet: exact checks, counts, the paper's claims.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     certify = commands.add_parser("certify", help="check one network and write a report")
-    certify.add_argument("target", help="timm name, notation such as MgNet[2,2]-[32]-B^l, or checkpoint.safetensors")
+    certify.add_argument(
+        "target", help="timm name, notation such as MgNet[2,2]-[32]-B^l, checkpoint.safetensors, or module:factory"
+    )
     certify.add_argument("--json", type=Path, metavar="FILE", help="write the report here")
     certify.add_argument("--image", type=image_size, metavar="HxW", help="count multiply-adds for this image size")
     certify.set_defaults(run=run_certify)

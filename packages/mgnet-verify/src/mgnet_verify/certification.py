@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import nn
 
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_models.paper import paper_rows
 from mgnet_verify import closed_form, counting
-from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters, Status
-from mgnet_verify.errors import NotDecided, UserError, Violation
-from mgnet_verify.exact import AMPLITUDES
-from mgnet_verify.example import Evidence, Example
+from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters
+from mgnet_verify.errors import UserError
 from mgnet_verify.paper_audit import Verdict, verdict_of
 from mgnet_verify.parts import Parts, parts_of
-from mgnet_verify.properties import MODEL_PROPERTIES, Property
+from mgnet_verify.properties import MODEL_PROPERTIES
 from mgnet_verify.properties.structure import shape_of
 from mgnet_verify.provenance import commit, versions
 from mgnet_verify.target import Target
+from mgnet_verify.trial import EXAMPLES, smallest_image, try_property
 
-EXAMPLES = 2
 METHODS = {"residual": "forward", "literal": "forward_literal"}
 
 
@@ -32,7 +29,7 @@ def certify(target: Target, *, image: tuple[int, int] | None = None, examples: i
     """
     model, notation = target.model, target.notation
     parts = parts_of(model)
-    shape = (in_channels(parts), *(image or default_image(model)))
+    shape = (parts.theta.in_channels, *(image or default_image(model)))
     if notation is not None:
         _require_room(notation, parts, shape[1:])
     findings = [try_property(model, parts, check, examples=examples, seed=seed) for check in MODEL_PROPERTIES]
@@ -58,58 +55,6 @@ def certify(target: Target, *, image: tuple[int, int] | None = None, examples: i
     )
 
 
-def try_property(model: nn.Module, parts: Parts, checked: Property, *, examples: int, seed: int) -> Finding:
-    """Run one property on `examples` examples, each with the largest integers for which it can be decided."""
-    if not checked.applies_to(model, parts):
-        return Finding(
-            name=checked.name, status="not_applicable", statement=checked.statement, detail="the network has no such form"
-        )
-    evidence = []
-    for number in range(examples):
-        try:
-            evidence.append(_decide(model, parts, checked, seed + number))
-        except Violation as violation:
-            return Finding(
-                name=checked.name,
-                status="fail",
-                statement=checked.statement,
-                detail=str(violation),
-                examples=number + 1,
-                seed=seed + number,
-            )
-        except NotDecided as undecided:
-            return Finding(name=checked.name, status="fail", statement=checked.statement, detail=f"not decided: {undecided}")
-    gap, bits = _largest(e.largest_gap for e in evidence), _largest(e.bits_used for e in evidence)
-    return _finding(checked, "pass", examples=examples, seed=seed, largest_gap=gap, bits_used=bits)
-
-
-def _finding(checked: Property, status: Status, **told: Any) -> Finding:
-    return Finding(name=checked.name, status=status, statement=checked.statement, **told)
-
-
-def _decide(model: nn.Module, parts: Parts, checked: Property, seed: int) -> Evidence:
-    shape = example_shape(parts)
-    undecided: NotDecided | None = None
-    for nonzeros in (3, 2, 1):
-        for amplitude in AMPLITUDES:
-            try:
-                return checked.check(model, Example(seed=seed, shape=shape, amplitude=amplitude, nonzeros=nonzeros))
-            except NotDecided as error:
-                undecided = error
-    raise undecided or NotDecided("no amplitude to try")
-
-
-def example_shape(parts: Parts) -> tuple[int, int, int, int]:
-    """The smallest uneven image on which every grid is coarser than the one before and none is a single pixel."""
-    smallest = 2 ** (len(parts.grids) - 1 + (2 if parts.imagenet else 0))
-    return (2, in_channels(parts), smallest + 1, smallest + 3)
-
-
-def in_channels(parts: Parts) -> int:
-    """Channels of the image."""
-    return int(parts.theta.in_channels)
-
-
 def default_image(model: nn.Module) -> tuple[int, int]:
     """The image size of the data set that timm's configuration names, else 32x32."""
     size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or (3, 32, 32)
@@ -131,7 +76,7 @@ def count(model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, 
         torch=counting.torch_parameters(model),
         fvcore=counting.fvcore_parameters(model),
     )
-    small = measured_image(shape[1:], len(parts.grids) - 1 + (2 if parts.imagenet else 0))
+    small = measured_image(shape[1:], smallest_image(parts))
     macs = {
         form: Macs(
             closed_form=closed_form.macs(notation, arithmetic, size=shape[1:], form=form),
@@ -142,9 +87,8 @@ def count(model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, 
     return parameters, macs
 
 
-def measured_image(size: tuple[int, int], halvings: int) -> tuple[int, int]:
+def measured_image(size: tuple[int, int], smallest: int) -> tuple[int, int]:
     """The smallest image whose count scales exactly to `size`: one pixel on the coarsest grid; `size` itself if uneven."""
-    smallest = 2**halvings
     return (smallest, smallest) if size[0] % smallest == 0 and size[1] % smallest == 0 else size
 
 
@@ -176,7 +120,3 @@ def _paper_explained(paper: tuple[Verdict, ...]) -> Finding:
         statement="Every count that the paper prints for this network equals ours to the printed digits, or is explained.",
         detail=f"unexplained: {', '.join(unexplained)}" if unexplained else f"{len(paper)} printed rows",
     )
-
-
-def _largest(values: Iterator[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)

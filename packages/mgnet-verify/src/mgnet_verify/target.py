@@ -1,9 +1,11 @@
-"""What a user asks to have verified: a registered name, the paper's notation, or a checkpoint file."""
+"""What a user asks to have verified: a registered name, the paper's notation, a checkpoint file, or anyone's network."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ def resolve(text: str) -> Target:
     try:
         if text.endswith(".safetensors") or Path(text).is_file():
             return from_checkpoint(Path(text))
+        if ":" in text:
+            return from_factory(text)
         if "[" in text:
             return Target(name=text, model=timm.create_model("mgnet", notation=Notation.parse(text)))
         return from_name(text)
@@ -55,6 +59,24 @@ def from_checkpoint(path: Path) -> Target:
     model = mgnet_models.load_checkpoint(path)
     name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture") or path.stem)
     return Target(name=name, model=model, checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def from_factory(text: str) -> Target:
+    """`package.module:factory`, a callable without arguments that returns the network."""
+    module_name, _, factory_name = text.partition(":")
+    sys.path.insert(0, "")  # as `python -m` does, so that a module in the current folder is found
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"cannot import {module_name!r} ({error}): write package.module:factory") from None
+    except AttributeError:
+        raise UserError(f"module {module_name!r} has no {factory_name!r}: write package.module:factory") from None
+    finally:
+        sys.path.remove("")
+    model = factory() if callable(factory) else factory
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{text!r} gives {type(model).__name__}, not a torch module: name a callable that returns one")
+    return Target(name=text, model=model.eval())
 
 
 def from_name(name: str) -> Target:

@@ -37,6 +37,9 @@ class Property:
         """The first line of the docstring: what holds."""
         return (self.check.__doc__ or self.name).splitlines()[0]
 
+    def __str__(self) -> str:
+        return self.name
+
     def applies_to(self, model: nn.Module, parts: Parts) -> bool:
         """Whether the network has what the check looks at."""
         has_forms = self.forms <= parts.forms.keys() and (parts.follows_order or not self.ordered)
@@ -62,6 +65,11 @@ MODEL_PROPERTIES = (
     Property(check=conversion.gauge_freedom, forms=_BOTH, notation=True),
     Property(check=invariance.norms_as_released, notation=True),
     Property(check=structure.tensors_by_name, notation=True),
+    Property(check=structure.trained_as_stated, notation=True),
+    Property(check=structure.features_as_announced, notation=True),
     Property(check=structure.parameters_of_the_notation, notation=True),
     Property(check=structure.macs_of_the_notation, notation=True),
 )
+
+# Of a network that nobody has trained yet.
+FRESH_PROPERTIES = (Property(check=structure.starts_as_stated, notation=True),)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mgnet_verify.comparison import require_equal, require_length
+from mgnet_verify.errors import Violation
 from mgnet_verify.example import Evidence, Example
 from mgnet_verify.parts import Forward, Parts, array, parts_of, tensors_of
 from mgnet_verify.properties.training import norms_of
@@ -60,6 +61,8 @@ def _gradients(parts: Parts, form: Forward, image: Tensor, c: Array) -> tuple[li
     with _claiming(parts), _keeping(parts.head) as kept:
         form(image)
         require_length("the head", len(kept), 1)
+        if not kept[0].requires_grad:
+            raise Violation("u^J has no gradient")
         gradients = torch.autograd.grad((kept[0] * torch.from_numpy(c)).sum(), leaves, allow_unused=True)
     arrays = [np.zeros(leaf.shape) if g is None else array(g) for leaf, g in zip(leaves, gradients)]
     return arrays[1:], arrays[0]

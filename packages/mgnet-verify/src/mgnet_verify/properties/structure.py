@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from mgnet_verify import closed_form, counting
 from mgnet_verify.closed_form import Form, Shape
 from mgnet_verify.errors import Violation
 from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts, parts_of
+from mgnet_verify.parts import Parts, array, parts_of
+from mgnet_verify.properties.training import norms_of
+from mgnet_verify.specification import Array
 
 Tensors = dict[str, tuple[int, ...]]
 
@@ -90,6 +93,50 @@ def macs_of_the_notation(model: nn.Module, example: Example) -> Evidence:
         if seen != expected:
             raise Violation(f"{form} form: {seen:,} multiply-adds, the notation says {expected:,}")
     return Evidence()
+
+
+def trained_as_stated(model: nn.Module, example: Example) -> Evidence:
+    """Every parameter asks for a gradient, but for A of a last grid with one iteration, on which no output depends."""
+    parts = parts_of(model)
+    idle = {id(parts.grids[-1].A.weight)} if len(parts.grids[-1].B) == 1 else set()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad == (id(parameter) in idle):
+            raise Violation(f"{name} has requires_grad={parameter.requires_grad}")
+    return Evidence()
+
+
+def features_as_announced(model: Any, example: Example) -> Evidence:
+    """`feature_info` and `num_features` give the channels of u and the reduction of each grid, as the features have them."""
+    notation, parts = _notation(model), parts_of(model)
+    finest = 4 if parts.imagenet else 1
+    expected = [
+        {"num_chs": c_u, "reduction": finest * 2**index, "module": f"grids.{index}"} for index, c_u in enumerate(notation.c_u)
+    ]
+    if model.feature_info != expected or model.num_features != notation.c_u[-1]:
+        raise Violation(f"feature_info is {model.feature_info}, the notation says {expected}")
+    return Evidence()
+
+
+def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
+    """A fresh network has Kaiming's normal weights (fan-out, gain of ReLU) in its kernels, and sigma starts as ReLU alone.
+
+    The squares of N weights over their stated variance 2 / (c_out k^2) have mean 1 and, being chi-square, standard
+    deviation sqrt(2 / N); eight of those are allowed, exceeded once in 10^8 even where N is 9 (fourth moments included).
+    """
+    squares = [_normalised_squares(module) for module in model.modules() if isinstance(module, nn.Conv2d)]
+    pooled = np.concatenate(squares)
+    if abs(pooled.mean() - 1) > 8 * np.sqrt(2 / pooled.size):
+        raise Violation(f"{pooled.size} kernel weights have {pooled.mean():.2f} times Kaiming's variance")
+    for norm in norms_of(parts_of(model)):
+        start = ((norm.weight, 1), (norm.bias, 0), (norm.running_mean, 0), (norm.running_var, 1))
+        if any(tensor is not None and not bool((tensor == value).all()) for tensor, value in start):
+            raise Violation("a BatchNorm does not start as the identity")
+    return Evidence()
+
+
+def _normalised_squares(conv: nn.Conv2d) -> Array:
+    fan_out = conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
+    return (array(conv.weight) ** 2 * fan_out / 2).ravel()
 
 
 def _notation(model: Any) -> Any:

@@ -1,5 +1,6 @@
 """For tests of your own networks: generated configurations, the properties on them, and variants of our source."""
 
 from mgnet_verify.testing.cases import Case, cases, holds
+from mgnet_verify.testing.entry import properties_of, verify
 
-__all__ = ["Case", "cases", "holds"]
+__all__ = ["Case", "cases", "holds", "properties_of", "verify"]

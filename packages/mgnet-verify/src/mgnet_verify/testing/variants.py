@@ -16,7 +16,7 @@ from types import ModuleType
 from torch import nn
 
 # The files that make a MgNet. What else they import (notation, data sets, printed rows) the variant shares with the package.
-FILES = ("layers", "checkpointing", "smoothing", "transfer", "grid", "stem", "features", "mgnet")
+FILES = ("layers", "smoothing", "transfer", "grid", "stem", "features", "mgnet")
 _PRIVATE = "mgnet_models_variant"
 _REDIRECTED = re.compile(rf"\bmgnet_models\.({'|'.join((*FILES, 'registry'))})\b")
 

@@ -1,0 +1,51 @@
+"""The networks beside MgNet against the specification: Algorithm 1 (ResNet, pre-act ResNet) and Algorithm 3 (GDFI)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from mgnet_verify.comparison import require_equal, require_length, require_within, summation_bound
+from mgnet_verify.example import Evidence, Example
+from mgnet_verify.parts import array
+from mgnet_verify.properties.oracle import compare_logits
+from mgnet_verify.reference import exact_or_undecided
+from mgnet_verify.relatives import gdfi_parts, gdfi_tensors, resnet_tensors
+from mgnet_verify.specification.algorithm1 import algorithm_1
+from mgnet_verify.specification.algorithm3 import algorithm_3
+from mgnet_verify.trace import record
+
+
+def equals_algorithm_1(model: nn.Module, example: Example) -> Evidence:
+    """The residual at the end of every grid equals Algorithm 1's, bit for bit, and the logits up to the classifier's rounding."""
+    exact = cast(Any, example.exactified(model))
+    net = resnet_tensors(exact)
+    with exact_or_undecided() as guard:
+        traces, logits = algorithm_1(net, example.pixels())
+    with torch.no_grad():
+        ends = exact.forward_intermediates(example.tensor(), intermediates_only=True)
+        seen = array(exact(example.tensor()))
+    require_length("grids", len(ends), len(traces))
+    for grid, (end, trace) in enumerate(zip(ends, traces), start=1):
+        require_equal("r", array(end), trace[-1], grid=grid, step=len(trace))
+    largest = abs(traces[-1][-1]).max() * 4 + 4  # sigma before the pooling: |weight| 2^k <= 2, shifts <= 2
+    magnitudes = largest * abs(net.weight).sum(axis=1) + abs(net.bias)
+    bound = summation_bound(net.weight.shape[1] + 2, magnitudes[None].repeat(len(seen), 0))
+    return Evidence(bits_used=guard.bits, largest_gap=require_within("logits", seen, logits, bound))
+
+
+def equals_algorithm_3(model: nn.Module, example: Example) -> Evidence:
+    """Every r and u^J equal Algorithm 3's, bit for bit, whether the network carries r or evaluates A on u."""
+    exact = example.exactified(model)
+    parts = gdfi_parts(exact)
+    net, maps = gdfi_tensors(exact)
+    with exact_or_undecided() as guard:
+        right = algorithm_3(net, maps, example.pixels())
+    seen = record(parts, parts.forms["forward"], example.tensor())
+    for grid, (here, trace) in enumerate(zip(seen.grids, right.grids), start=1):
+        for step, (r, r_right) in enumerate(zip(here.r, trace.r), start=1):
+            require_equal("r", r, r_right, grid=grid, step=step)
+    require_equal("u^J", seen.to_head[0], right.grids[-1].u[-1], grid=len(right.grids))
+    return Evidence(bits_used=guard.bits, largest_gap=compare_logits("", seen.logits, right, net))

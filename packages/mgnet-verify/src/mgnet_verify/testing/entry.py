@@ -1,0 +1,32 @@
+"""Properties as tests of your own network.
+
+    NET = MyMgNet()
+
+    @pytest.mark.parametrize("checked", properties_of(NET), ids=str)
+    def test_my_network(checked):
+        verify(NET, checked)
+
+`MyMgNet` names its parts, see `mgnet_verify.parts`.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mgnet_verify.errors import Violation
+from mgnet_verify.parts import parts_of
+from mgnet_verify.properties import MODEL_PROPERTIES, Property
+from mgnet_verify.trial import EXAMPLES, try_property
+
+
+def properties_of(model: nn.Module) -> list[Property]:
+    """The properties that apply to a network by what it names and claims."""
+    parts = parts_of(model)
+    return [checked for checked in MODEL_PROPERTIES if checked.applies_to(model, parts)]
+
+
+def verify(model: nn.Module, checked: Property, *, examples: int = EXAMPLES, seed: int = 0) -> None:
+    """Violation, with the first failing grid and step and a shrunk image, unless the property holds on every example."""
+    finding = try_property(model, parts_of(model), checked, examples=examples, seed=seed)
+    if finding.status == "fail":
+        raise Violation(f"{finding.name}: {finding.detail}")
