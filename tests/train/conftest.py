@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mgnet_train import Options, RunSpec, make_spec, start_processes
+from mgnet_train.errors import StoppedError, UserError
 from mgnet_train.journal import JOURNAL, read_records
 from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
@@ -64,3 +68,43 @@ def final_state() -> Callable[[Path], object]:
         return weights, stream
 
     return read
+
+
+class Child:
+    """A forked process: everything is imported already, so it starts at once."""
+
+    def __init__(self, work: Callable[[], int]) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 70
+            try:
+                code = work()
+            except UserError as error:
+                code = int(error.exit_code)
+            except StoppedError as stop:
+                code = int(stop.exit_code)
+            finally:
+                os._exit(code)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """The exit code, negative for a signal."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[[Callable[[], int]], Child]]:
+    """Start forked processes; those still alive at the end are killed."""
+    children: list[Child] = []
+
+    def start(work: Callable[[], int]) -> Child:
+        children.append(Child(work))
+        return children[-1]
+
+    yield start
+    for one in children:
+        with suppress(ProcessLookupError, ChildProcessError):
+            one.kill()
+            one.wait()

@@ -1,0 +1,295 @@
+"""A run survives kills, signals, damaged files, full disks and bad numbers; each fault here is really injected."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, training
+from mgnet_train.errors import BusyError, DivergedError, ExitCode, StoppedError, UserError
+from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.processes import Processes
+
+Start = Callable[[Callable[[], int]], Any]
+FinalState = Callable[[Path], object]
+EachStep = 0.0  # seconds between checkpoints
+
+
+@pytest.fixture
+def spec(tiny_spec: Callable[..., RunSpec]) -> RunSpec:
+    return tiny_spec(mixup="0.2", ema_decay="0.9", batch_size="400")
+
+
+@pytest.fixture
+def saving(quietly: Options) -> Options:
+    return replace(quietly, checkpoint_seconds=EachStep, log_every=1)
+
+
+@pytest.fixture
+def undisturbed(spec: RunSpec, saving: Options, one_process: Processes, tmp_path: Path, final_state: FinalState) -> object:
+    return final_state(fit(spec, replace(saving, runs=tmp_path / "undisturbed"), one_process).folder)
+
+
+def _train(spec: RunSpec, options: Options, processes: Processes) -> Callable[[], int]:
+    def work() -> int:
+        fit(spec, options, processes)
+        return 0
+
+    return work
+
+
+def _wait_for_lines(folder: Path, lines: int) -> None:
+    deadline = time.monotonic() + 20
+    while len(read_records(folder / JOURNAL, 0)[0]) < lines and not (folder / "result.json").exists():
+        assert time.monotonic() < deadline, "the child did not train"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("luck", range(3))
+def test_a_run_killed_at_random_points_ends_with_the_same_bits(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    child: Start,
+    final_state: FinalState,
+    undisturbed: object,
+    luck: int,
+) -> None:
+    chance = random.Random(luck)
+    folder = saving.runs / spec.folder_name
+    kills = lines = 0
+    while not (folder / "result.json").exists():
+        running = child(_train(spec, saving, one_process))
+        lines += chance.randint(1, 4)
+        _wait_for_lines(folder, lines)
+        time.sleep(chance.uniform(0, 0.02))
+        running.kill()
+        kills += running.wait() == -signal.SIGKILL
+    assert kills > 0
+    assert final_state(folder) == undisturbed
+
+
+@pytest.mark.parametrize("stage", ["written", "moved"])
+@pytest.mark.parametrize("save", [1, 2, 5])
+def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    child: Start,
+    final_state: FinalState,
+    undisturbed: object,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    save: int,
+) -> None:
+    saves = {"written": 0, "moved": 0}
+
+    def die(name: str) -> None:
+        saves[name] += 1
+        if name == stage and saves[name] == save:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_stage", die)
+        assert child(_train(spec, saving, one_process)).wait() == -signal.SIGKILL
+    assert final_state(fit(spec, saving, one_process).folder) == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_while_training_saves_and_exits_with_75_and_the_run_resumes_to_the_same_bits(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    child: Start,
+    final_state: FinalState,
+    undisturbed: object,
+    number: signal.Signals,
+) -> None:
+    rare = replace(saving, checkpoint_seconds=1000.0)
+    folder = saving.runs / spec.folder_name
+    stopped = child(_train(spec, rare, one_process))
+    _wait_for_lines(folder, 2)
+    begin = time.monotonic()
+    stopped.kill(number)
+    assert stopped.wait() == ExitCode.STOPPED
+    assert time.monotonic() - begin < 10
+    state = json.loads((folder / "state.json").read_text())
+    assert (state["status"], state["exit_code"]) == ("stopped", 75)
+    ends = [record for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "end"]
+    assert [end.status for end in ends] == ["KILLED"]
+    assert final_state(fit(spec, rare, one_process).folder) == undisturbed
+
+
+def test_a_signal_while_testing_gives_the_test_up_and_the_run_resumes_to_the_same_bits(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    final_state: FinalState,
+    undisturbed: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluate = training.evaluate
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", interrupted)
+        with pytest.raises(StoppedError, match="epoch 1"):
+            fit(spec, saving, one_process)
+    records = read_records(saving.runs / spec.folder_name / JOURNAL, 0)[0]
+    assert not any(record.kind == "epoch" for record in records)
+    assert final_state(fit(spec, saving, one_process).folder) == undisturbed
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_last_checkpoint_is_told_and_the_previous_one_leads_to_the_same_bits(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    child: Start,
+    final_state: FinalState,
+    undisturbed: object,
+    capsys: pytest.CaptureFixture[str],
+    damage: str,
+) -> None:
+    folder = saving.runs / spec.folder_name
+    killed = child(_train(spec, saving, one_process))
+    _wait_for_lines(folder, 3)
+    killed.kill()
+    killed.wait()
+    last = folder / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes({"truncated": bytes(content[: len(content) // 2]), "flipped": bytes(content), "empty": b""}[damage])
+    outcome = fit(spec, replace(saving, quiet=False), one_process)
+    assert "going on from the previous one" in capsys.readouterr().out
+    assert final_state(outcome.folder) == undisturbed
+
+
+def test_two_damaged_checkpoints_stop_the_run_and_nothing_is_overwritten(
+    spec: RunSpec, saving: Options, one_process: Processes, child: Start
+) -> None:
+    folder = saving.runs / spec.folder_name
+    killed = child(_train(spec, saving, one_process))
+    _wait_for_lines(folder, 3)
+    killed.kill()
+    killed.wait()
+    for name in ("last.ckpt", "previous.ckpt"):
+        (folder / name).write_bytes(b"MGNETCK1")
+    with pytest.raises(UserError, match=r"delete the folder .* to train anew"):
+        fit(spec, saving, one_process)
+    assert (folder / "last.ckpt").read_bytes() == b"MGNETCK1"
+
+
+def test_exactly_one_of_two_starters_trains(
+    spec: RunSpec, saving: Options, one_process: Processes, child: Start, final_state: FinalState, undisturbed: object
+) -> None:
+    first = child(_train(spec, saving, one_process))
+    _wait_for_lines(saving.runs / spec.folder_name, 1)
+    first.kill(signal.SIGSTOP)
+    with pytest.raises(BusyError, match=rf"is being trained by process {first.pid} on "):
+        fit(spec, saving, one_process)
+    first.kill(signal.SIGCONT)
+    assert first.wait() == 0
+    assert final_state(saving.runs / spec.folder_name) == undisturbed
+
+
+def test_a_dead_trainer_leaves_no_lock(spec: RunSpec, saving: Options, one_process: Processes, child: Start) -> None:
+    first = child(_train(spec, saving, one_process))
+    _wait_for_lines(saving.runs / spec.folder_name, 1)
+    first.kill()
+    first.wait()
+    assert not fit(spec, saving, one_process).was_finished
+
+
+def test_a_disk_that_takes_no_checkpoint_for_a_while_does_not_stop_the_training(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    child: Start,
+    final_state: FinalState,
+    undisturbed: object,
+) -> None:
+    """RLIMIT_FSIZE makes every large write fail, as a full disk does; it is lifted after the first epoch."""
+    folder = saving.runs / spec.folder_name
+
+    def work() -> int:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        log = fitting.Journal.log
+
+        def lifting(self: Any, kind: str, step: int, metrics: dict[str, float]) -> None:
+            if kind == "step" and step == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4000, unlimited[1]))
+            if kind == "epoch":
+                resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            log(self, kind, step, metrics)
+
+        fitting.Journal.log = lifting  # type: ignore[method-assign]
+        fit(spec, replace(saving, checkpoint_seconds=1000.0), one_process)
+        return 0
+
+    assert child(work).wait() == 0
+    first = next(record for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "epoch")
+    assert first.metrics["checkpoint/failures"] == 1
+    weights, stream = final_state(folder)  # type: ignore[misc]
+    reference, reference_stream = undisturbed  # type: ignore[misc]
+    assert weights == reference
+    assert [line[:2] for line in stream] == [line[:2] for line in reference_stream]
+
+
+def test_a_disk_that_stays_full_stops_the_run_with_the_last_good_checkpoint(
+    spec: RunSpec, saving: Options, one_process: Processes, child: Start
+) -> None:
+    folder = saving.runs / spec.folder_name
+    killed = child(_train(spec, saving, one_process))
+    _wait_for_lines(folder, 2)
+    killed.kill()
+    killed.wait()
+    before = (folder / "last.ckpt").read_bytes()
+
+    def work() -> int:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+        fit(spec, saving, one_process)
+        return 0
+
+    assert child(work).wait() == ExitCode.BAD_INPUT
+    assert (folder / "last.ckpt").read_bytes() == before
+    fit(spec, saving, one_process)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_stops_the_run_and_never_reaches_a_checkpoint(
+    spec: RunSpec, saving: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch, poison: float
+) -> None:
+    step = training.train_step
+
+    def poisoned(network: Any, optimiser: Any, batch: Any, recipe: Any, **named: Any) -> None:
+        if named["step"] == 5:
+            batch.images[0, 0, 0, 0] = poison
+        step(network, optimiser, batch, recipe, **named)
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    with pytest.raises(DivergedError, match=r"not finite at step 6 \(epoch 2, learning rate 0\.1\); the last good checkpoint"):
+        fit(spec, replace(saving, log_every=1000), one_process)
+    folder = saving.runs / spec.folder_name
+    assert json.loads((folder / "state.json").read_text())["exit_code"] == ExitCode.DIVERGED
+    state = checkpoint.Checkpoints(folder, spec.identity).load()
+    assert state is not None
+    assert training.all_finite(t for t in state["network"].values() if torch.is_tensor(t))
+    assert (state["epoch"], state["step"]) == (1, 1)
+    assert not (folder / "result.json").exists()
