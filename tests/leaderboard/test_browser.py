@@ -122,7 +122,13 @@ def site(
         (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
     records = folder / "records"
     assert main(["ingest", str(folder / "report.json"), str(folder / "demo.json"), "--records", str(records)]) == 0
-    for record in (measured(), measured((340, 344, 339), series="x", model="mgnet_2_2_c16_bl")):
+    two_studies = (
+        measured(),
+        measured((355, 358, 357), series="b", model="mgnet_2_2_c32_bli"),
+        measured((340, 344, 339), series="x", model="mgnet_2_2_c16_bl", epochs=6),
+        measured((341, 344, 339), series="y", model="mgnet_2_2_c16_bli", epochs=6),
+    )
+    for record in two_studies:
         path = records / path_of(record)
         path.parent.mkdir(exist_ok=True)
         path.write_text(text_of(record), encoding="utf-8")
@@ -219,7 +225,8 @@ def test_a_view_is_reopened_from_its_address(browser: Browser) -> None:
 def test_the_filters_keep_exactly_the_rows_of_their_kind(on_disk: Browser) -> None:
     on_disk.open("index")
     Select(on_disk.find("#show")).select_by_value("measured")
-    on_disk.wait(lambda: sorted(on_disk.rows()) == ["mgnet_2_2_c16_bl--digits", "mgnet_2_2_c32_bl--digits"])
+    names = ("mgnet_2_2_c16_bl", "mgnet_2_2_c16_bli", "mgnet_2_2_c32_bl", "mgnet_2_2_c32_bli")
+    on_disk.wait(lambda: sorted(on_disk.rows()) == [f"{name}--digits" for name in names])
     Select(on_disk.find("#show")).select_by_value("discrepant")
     on_disk.wait(lambda: len(on_disk.rows()) > 2)
     assert all("discrepant" in row.text for row in on_disk.all("#rows tr"))

@@ -119,7 +119,7 @@ class BoardRow:
 
 
 def board(evidence: Evidence) -> tuple[BoardRow, ...]:
-    """All rows: measured ones first, then by data set and printed accuracy."""
+    """All rows by data set; in each the measured ones first, then by printed accuracy."""
     printed: dict[Identity, list[PaperRow]] = defaultdict(list)
     for row in evidence.claims.rows if evidence.claims else ():
         printed[row.model, "", plain_key(row.dataset)].append(row)
@@ -186,6 +186,6 @@ def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measur
     return None
 
 
-def _order(row: BoardRow) -> tuple[bool, int, float, str, str]:
+def _order(row: BoardRow) -> tuple[int, bool, float, str, str]:
     place = list(DATA_SETS).index(row.dataset) if row.dataset in DATA_SETS else len(DATA_SETS)
-    return (not row.measured, place, -(row.best_reported or 0.0), row.model, row.key)
+    return (place, not row.measured, -(row.best_reported or 0.0), row.model, row.key)

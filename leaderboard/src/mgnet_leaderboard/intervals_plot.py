@@ -10,12 +10,15 @@ from mgnet_leaderboard.accuracy import written
 from mgnet_leaderboard.scatter import Axis, linear_axis
 from mgnet_leaderboard.study import StudyRow
 
-WIDTH, LEFT, RIGHT, LINE = 860, 350, 20, 22
+WIDTH, LEFT, RIGHT, LINE = 760, 250, 20, 22
+# Points below the median that the axis still shows.
+REACH = 10
 
 
 def intervals_plot(rows: Sequence[StudyRow], title: str) -> Markup:
-    """The plot as one SVG element."""
-    axis = linear_axis([value for row in rows for value in row.accuracies], LEFT, WIDTH - RIGHT)
+    """The plot as one SVG element; a row far below the others is written as a number at the edge."""
+    median = rows[len(rows) // 2].record.summary.accuracy_last_mean
+    axis = linear_axis([v for row in rows for v in row.accuracies if v >= median - REACH], LEFT, WIDTH - RIGHT)
     bottom = 10 + LINE * len(rows)
     parts = []
     for tick in axis.ticks:
@@ -32,15 +35,18 @@ def intervals_plot(rows: Sequence[StudyRow], title: str) -> Markup:
 def _line(row: StudyRow, axis: Axis, y: float) -> str:
     mean, seeds = row.record.summary.accuracy_last_mean, row.record.summary.seeds
     name = f'<text class="tick end" x="{LEFT - 10}" y="{y:g}" dy=".35em">{escape(_short(row.label))}</text>'
+    title = f"<title>{escape(row.label)}: {written(mean)} %, {seeds} seed(s)</title>"
+    if mean < axis.low:
+        return f'{name}<text class="tick" x="{LEFT}" y="{y:g}" dy=".35em">◂ {written(mean)}{title}</text>'
     interval = ""
     if row.half is not None:
         low, high = axis.at(max(axis.low, mean - row.half)), axis.at(min(axis.high, mean + row.half))
         interval = f'<path class="interval" d="M{low:.1f} {y:g}H{high:.1f}"/>'
-    dots = "".join(f'<circle class="seed" cx="{axis.at(v):.1f}" cy="{y:g}" r="3"/>' for v in sorted(row.accuracies))
-    title = f"<title>{escape(row.label)}: {written(mean)} %, {seeds} seed(s)</title>"
+    inside = [value for value in sorted(row.accuracies) if value >= axis.low]
+    dots = "".join(f'<circle class="seed" cx="{axis.at(value):.1f}" cy="{y:g}" r="3"/>' for value in inside)
     return f'{name}<g>{title}{interval}{dots}<path class="mean" d="M{axis.at(mean):.1f} {y - 7:g}v14"/></g>'
 
 
 def _short(label: str) -> str:
     """As much of a label as fits left of the axis."""
-    return label if len(label) <= 52 else label[:51] + "…"
+    return label if len(label) <= 36 else label[:35] + "…"

@@ -24,6 +24,7 @@ class StudyRow:
 
     record: Measured
     label: str
+    variant: str
     accuracies: tuple[float, ...]
     half: float | None
 
@@ -65,7 +66,9 @@ def _study(records: Sequence[Measured]) -> Study:
     labels = _labels(records)
     for record, label in zip(records, labels):
         accuracies = tuple(percent(run.correct_last, record.dataset.n) for run in record.runs)
-        rows.append(StudyRow(record=record, label=label, accuracies=accuracies, half=half_width(accuracies)))
+        rows.append(
+            StudyRow(record=record, label=label, variant=variant_of(record), accuracies=accuracies, half=half_width(accuracies))
+        )
     rows.sort(key=lambda row: (-row.record.summary.accuracy_last_mean, row.label, row.record.id))
     tested, resolved = _resolved_pairs(rows)
     first = records[0]
@@ -76,19 +79,21 @@ def _study(records: Sequence[Measured]) -> Study:
         rows=tuple(rows),
         tested=tested,
         resolved=resolved,
-        resolution=resolved_difference(rows[0].record.summary.accuracy_last_mean, first.dataset.n),
+        resolution=resolved_difference(rows[len(rows) // 2].record.summary.accuracy_last_mean, first.dataset.n),
     )
 
 
 def _labels(records: Sequence[Measured]) -> list[str]:
-    """The model's name, what was changed of it, and the choices of the recipe in which the records differ."""
-    names = {name for record in records for name in record.recipe.values}
-    differing = [name for name in sorted(names) if len({short(record.recipe.values.get(name)) for record in records}) > 1]
-    labels = []
-    for record in records:
-        choices = [f"{name} {short(record.recipe.values.get(name))}" for name in differing]
-        labels.append(" · ".join(part for part in (record.model, variant_of(record), *choices) if part))
-    return labels
+    """The model's name, and what sets the record apart from others of that name: its arguments, its recipe's choices."""
+    return [_label(record, [other for other in records if other.model == record.model]) for record in records]
+
+
+def _label(record: Measured, twins: Sequence[Measured]) -> str:
+    variant = variant_of(record) if len({variant_of(twin) for twin in twins}) > 1 else ""
+    names = sorted({name for twin in twins for name in twin.recipe.values})
+    differing = [name for name in names if len({short(twin.recipe.values.get(name)) for twin in twins}) > 1]
+    choices = [f"{name} {short(record.recipe.values.get(name))}" for name in differing]
+    return " · ".join(part for part in (record.model, variant, *choices) if part)
 
 
 def _resolved_pairs(rows: Sequence[StudyRow]) -> tuple[int, tuple[ResolvedPair, ...]]:
