@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mgnet_train.augment import Draws, Normaliser, Shifter
 from mgnet_train.data.dataset import ResidentDataset, Split
+from mgnet_train.errors import UserError
 from mgnet_train.keyed import order
 from mgnet_train.mixing import Mixture, mixture_of_step
 from mgnet_train.processes import Processes
@@ -30,6 +31,8 @@ class ResidentTraining:
     """The training images of a resident data set, in the keyed order, augmented on the device."""
 
     def __init__(self, data: ResidentDataset, recipe: Recipe, *, seed: int, processes: Processes) -> None:
+        if recipe.crop != "whole":
+            raise UserError(f"crop={recipe.crop} is for image files: use --crop whole on {data.name}")
         self.images = len(data.train)
         self.steps = -(-self.images // recipe.batch_size)
         self._recipe, self._seed, self._processes = recipe, seed, processes

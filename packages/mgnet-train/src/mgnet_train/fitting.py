@@ -14,10 +14,9 @@ from torch import nn
 
 import mgnet_models
 from mgnet_train.atomic import write_json
-from mgnet_train.batches import ResidentTest, ResidentTraining
 from mgnet_train.checkpoint import Checkpoints
-from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.datapath import Dataset, test_images, training_images
 from mgnet_train.errors import DivergedError, ExitCode, StoppedError
 from mgnet_train.journal import Journal
 from mgnet_train.keeper import FileKeeper
@@ -74,7 +73,7 @@ class _Start:
     """One start of a run, first or resumed."""
 
     def __init__(
-        self, spec: RunSpec, options: Options, processes: Processes, folder: Path, data: ResidentDataset, network: nn.Module
+        self, spec: RunSpec, options: Options, processes: Processes, folder: Path, data: Dataset, network: nn.Module
     ) -> None:
         self._spec, self._options, self._processes = spec, options, processes
         self._folder, self._data = folder, data
@@ -83,8 +82,8 @@ class _Start:
             network,
             Course(
                 recipe=recipe,
-                train=ResidentTraining(data, recipe, seed=spec.seed, processes=processes),
-                test=ResidentTest(data, batch_size=max(256, recipe.batch_size), processes=processes),
+                train=training_images(data, recipe, seed=spec.seed, processes=processes, workers=options.workers),
+                test=test_images(data, batch_size=max(256, recipe.batch_size), processes=processes, workers=options.workers),
                 classes=data.facts.model_data.num_classes,
                 processes=processes,
                 log_every=options.log_every,

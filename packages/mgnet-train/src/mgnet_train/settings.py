@@ -61,6 +61,7 @@ class Options:
     data_dir: Path = Path("data")
     device: str = "auto"
     threads: int | None = None
+    workers: int = 4
     track: str = "now"
     allow_unreachable_store: bool = False
     quiet: bool = False

@@ -23,6 +23,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="keep freed memory for the next step, which spares page faults, or leave it to the system (%(default)s)",
     )
+    parser.add_argument("--workers", type=positive, default=4, help="processes that read image files (%(default)s)")
     parser.add_argument(
         "--track", choices=("now", "later"), default="now", help="send metrics to MLflow now, or later with `sync` (%(default)s)"
     )
@@ -57,6 +58,7 @@ def options_of(arguments: argparse.Namespace, *, quiet: bool = False, notes: tup
         data_dir=arguments.data_dir,
         device=arguments.device,
         threads=arguments.threads,
+        workers=arguments.workers,
         track=arguments.track,
         allow_unreachable_store=arguments.allow_unreachable_store,
         log_every=arguments.log_every,
