@@ -1,6 +1,7 @@
 """Wrong implementations fail: each defect planted in the model's source is caught, and the source without one is not."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +11,7 @@ from mgnet_verify.testing.variants import edited, load
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
-def test_a_planted_defect_is_caught(defect: Defect, record_property: pytest.RecordProperty) -> None:
+def test_a_planted_defect_is_caught(defect: Defect, record_property: Callable[[str, object], None]) -> None:
     name, failure = next(failures(defect.network()), (None, None))
     assert name is not None, f"{defect.name!r} survives every property"
     record_property(name, failure)

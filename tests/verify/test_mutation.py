@@ -9,7 +9,9 @@ from mgnet_verify.testing.mutation import Mutant, mutants
 EQUIVALENT = {
     "s = r  ->  s = None": "overwritten in the loop below it; TorchScript needs a tensor there",
     "return (self.feature(u), r)  ->  return (u, r)": "`feature` is the identity, a place for feature extraction by graph",
-    "for grid in cast(list[Grid], list(self.grids)):  ->  for grid in cast(list[Grid], self.grids):": "a Sequential iterates as its list does",
+    "for grid in cast(list[Grid], list(self.grids)):  ->  for grid in cast(list[Grid], self.grids):": (
+        "a Sequential iterates as its list does"
+    ),
     "if grid.transfer is not None and fine is not None:  ->  if grid.transfer is not None or fine is not None:": (
         "the grids with a transfer are those after the first"
     ),

@@ -70,7 +70,7 @@ def _require_room(notation: Notation, parts: Parts, size: tuple[int, int]) -> No
 
 def count(model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, int, int]) -> tuple[Parameters, dict[str, Macs]]:
     """Parameters and multiply-adds from the notation and from the network itself."""
-    arithmetic = shape_of(parts)
+    arithmetic = shape_of(model, parts)
     parameters = Parameters(
         closed_form=closed_form.parameters(notation, arithmetic),
         torch=counting.torch_parameters(model),

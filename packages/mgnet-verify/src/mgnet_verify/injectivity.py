@@ -22,7 +22,8 @@ EXACT_LIMIT = 60
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Injectivity:
-    """The answer, how it was found, and for a refutation an integer field k != 0 with A * k = 0, (c_u, h, w)."""
+    """The answer, how it was found, and for a refutation a field k != 0 of Python
+    integers with A * k = 0, (c_u, h, w)."""
 
     answer: Literal["injective", "not injective", "not decided"]
     reason: str
@@ -116,4 +117,4 @@ def _solution(rows: list[list[Fraction]], pivots: list[int], free: int, columns:
     for row, pivot in zip(rows, pivots):
         vector[pivot] = -row[free]
     scale = int(np.lcm.reduce([v.denominator for v in vector]))
-    return np.array([int(v * scale) for v in vector], dtype=np.int64)
+    return np.array([int(v * scale) for v in vector], dtype=object)

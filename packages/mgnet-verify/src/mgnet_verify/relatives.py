@@ -1,4 +1,4 @@
-"""Parts of the networks beside MgNet: ResNet, pre-act ResNet and GDFI as this project builds them, as tensors of the specification."""
+"""The networks beside MgNet, ResNet, pre-act ResNet and GDFI as this project builds them, as tensors of the specification."""
 
 from __future__ import annotations
 

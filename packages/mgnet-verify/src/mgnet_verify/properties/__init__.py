@@ -49,8 +49,8 @@ class Property:
 _BOTH = frozenset({"literal", "residual"})
 
 MODEL_PROPERTIES = (
-    Property(check=oracle.the_two_algorithms_agree),
     Property(check=oracle.equals_the_specification),
+    Property(check=oracle.the_two_algorithms_agree),
     Property(check=oracle.operands_of_A, forms=_BOTH, ordered=True),
     Property(check=duality.residual_of_the_literal_form, forms=frozenset({"literal"}), ordered=True),
     Property(check=duality.forms_agree, forms=_BOTH),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from torch import nn
 
 from mgnet_verify import closed_form, counting
@@ -19,12 +21,12 @@ from mgnet_verify.specification import Array
 Tensors = dict[str, tuple[int, ...]]
 
 
-def shape_of(parts: Parts) -> Shape:
+def shape_of(model: nn.Module, parts: Parts) -> Shape:
     """The arguments of the closed forms that the notation leaves open, read off the network."""
     transfer = parts.grids[-1].transfer
     return Shape(
         in_chans=parts.theta.in_channels,
-        num_classes=parts.classifier.out_features,
+        num_classes=int(getattr(model, "num_classes", parts.classifier.out_features)),
         stem="imagenet" if parts.imagenet else "cifar",
         transfer_kernel=3 if transfer is None else int(transfer.Pi.kernel_size[0]),
         transfer_norm=transfer is None or not isinstance(transfer.sigma_Pi, nn.Identity),
@@ -33,7 +35,7 @@ def shape_of(parts: Parts) -> Shape:
 
 def tensors_by_name(model: nn.Module, example: Example) -> Evidence:
     """The state dict holds exactly the tensors of the notation, each once, under its name and in its shape."""
-    expected = dict(expected_tensors(model, shape_of(parts_of(model))))
+    expected = dict(expected_tensors(model, shape_of(model, parts_of(model))))
     seen = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted(seen.keys() ^ expected.keys()):
         raise Violation(f"tensor {name} is {'not in the notation' if name in seen else 'missing'}")
@@ -76,7 +78,7 @@ def _norm(name: str, c: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def parameters_of_the_notation(model: nn.Module, example: Example) -> Evidence:
     """Parameters: the closed form from the notation equals what torch counts."""
-    expected = closed_form.parameters(_notation(model), shape_of(parts_of(model)))
+    expected = closed_form.parameters(_notation(model), shape_of(model, parts_of(model)))
     seen = counting.torch_parameters(model)
     if seen != expected:
         raise Violation(f"{seen:,} parameters, the notation says {expected:,}")
@@ -86,7 +88,7 @@ def parameters_of_the_notation(model: nn.Module, example: Example) -> Evidence:
 def macs_of_the_notation(model: nn.Module, example: Example) -> Evidence:
     """Multiply-adds of both forms: the closed form from the notation equals what torch counts on the meta device."""
     forms: dict[Form, str] = {"residual": "forward", "literal": "forward_literal"}
-    shape = shape_of(parts_of(model))
+    shape = shape_of(model, parts_of(model))
     for form, method in forms.items():
         expected = closed_form.macs(_notation(model), shape, size=example.shape[2:], form=form)
         seen = counting.torch_macs(model, example.shape[1:], method)
@@ -118,16 +120,22 @@ def features_as_announced(model: Any, example: Example) -> Evidence:
 
 
 def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
-    """A fresh network has Kaiming's normal weights (fan-out, gain of ReLU) in its kernels, and sigma starts as ReLU alone.
+    """`init_weights` gives Kaiming's normal weights (fan-out, gain of ReLU) to every kernel, and makes each sigma ReLU alone.
 
     The squares of N weights over their stated variance 2 / (c_out k^2) have mean 1 and, being chi-square, standard
     deviation sqrt(2 / N); eight of those are allowed, exceeded once in 10^8 even where N is 9 (fourth moments included).
     """
-    squares = [_normalised_squares(module) for module in model.modules() if isinstance(module, nn.Conv2d)]
+    started = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in started.state_dict().values():
+            tensor.fill_(3)
+    torch.manual_seed(example.seed)
+    cast(Any, started).init_weights()
+    squares = [_normalised_squares(module) for module in started.modules() if isinstance(module, nn.Conv2d)]
     pooled = np.concatenate(squares)
     if abs(pooled.mean() - 1) > 8 * np.sqrt(2 / pooled.size):
         raise Violation(f"{pooled.size} kernel weights have {pooled.mean():.2f} times Kaiming's variance")
-    for norm in norms_of(parts_of(model)):
+    for norm in norms_of(parts_of(started)):
         start = ((norm.weight, 1), (norm.bias, 0), (norm.running_mean, 0), (norm.running_var, 1))
         if any(tensor is not None and not bool((tensor == value).all()) for tensor, value in start):
             raise Violation("a BatchNorm does not start as the identity")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from mgnet_verify.specification.operators import Array, add, convolve, max_pool, mean
 from mgnet_verify.specification.sigma import Rule, Sigma, evaluate
 
+IDENTITY = Sigma(relu=False)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockTensors:
@@ -21,7 +23,7 @@ class BlockTensors:
     sigma_u: Sigma
     sigma_A: Sigma
     R: Array | None = None
-    sigma_R: Sigma = Sigma(relu=False)
+    sigma_R: Sigma = IDENTITY
     lift: Array | None = None
 
 

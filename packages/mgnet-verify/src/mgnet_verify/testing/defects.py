@@ -240,21 +240,24 @@ def pool() -> tuple[Case, ...]:
 
 
 def failures(network: Callable[..., nn.Module], properties: Iterable[Property] = ALL_PROPERTIES) -> Iterator[tuple[str, str]]:
-    """The properties that fail on some case of the pool, each with its first violation, or its first crash if none is violated."""
+    """The properties that fail on some case of the pool, each with a violation, or with a crash if none is violated."""
     for checked in properties:
-        outcomes = [_outcome(checked, network, case) for case in pool()]
-        failed = sorted((o for o in outcomes if o is not None), key=lambda o: not o.startswith(Violation.__name__))
-        if failed:
-            yield checked.name, failed[0]
+        failure = _failure(checked, network)
+        if failure is not None:
+            yield checked.name, failure
 
 
-def _outcome(checked: Property, network: Callable[..., nn.Module], case: Case) -> str | None:
-    try:
-        model = case.model(network)
-        if checked.applies_to(model, parts_of(model)):
-            checked.check(model, case.example)
-    except NotDecided:
-        return None
-    except Exception as failure:  # whatever a wrong network raises
-        return f"{type(failure).__name__}: {failure}"
-    return None
+def _failure(checked: Property, network: Callable[..., nn.Module]) -> str | None:
+    crash: str | None = None
+    for case in pool():
+        try:
+            model = case.model(network)
+            if checked.applies_to(model, parts_of(model)):
+                checked.check(model, case.example)
+        except NotDecided:
+            continue
+        except Violation as violation:
+            return f"Violation: {violation}"
+        except Exception as failure:  # whatever a wrong network raises
+            crash = f"{type(failure).__name__}: {failure}"
+    return crash

@@ -80,9 +80,12 @@ def _in_scope(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         elif isinstance(statement, ast.If | ast.For):
             yield statement
             yield from _in_scope([*statement.body, *statement.orelse])
-        elif not (isinstance(statement, ast.AnnAssign) or _is_docstring(statement)):
-            if not (isinstance(statement, ast.Assign) and _out_of_scope(statement)):
-                yield statement
+        elif not isinstance(statement, ast.AnnAssign) and not _is_docstring(statement) and not _assigns_elsewhere(statement):
+            yield statement
+
+
+def _assigns_elsewhere(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and _out_of_scope(statement)
 
 
 def _out_of_scope(node: ast.AST) -> bool:
