@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -83,6 +84,8 @@ class Child:
                 code = int(error.exit_code)
             except StoppedError as stop:
                 code = int(stop.exit_code)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
 
