@@ -174,7 +174,8 @@
       const lines = document.createElement("tbody");
       for (const field of window.mgnetBoard.fields) {
         if (["key", "page", "name"].includes(field)) continue;
-        lines.append(line([field.replaceAll("_", " "), ...pair.map((row) => row[field] === null ? "unknown" : typeof row[field] === "number" ? row[field].toLocaleString("en") : row[field])]));
+        if (field === "variant" && pair.every((row) => row.variant === null)) continue;
+        lines.append(line([field.replaceAll("_", " "), ...pair.map((row) => row[field] === null ? (field === "variant" ? "as registered" : field.startsWith("reported") ? "not reported" : "unknown") : typeof row[field] === "number" ? row[field].toLocaleString("en") : row[field])]));
       }
       out.append(head, lines);
       byId("compare-table").replaceChildren(out);
