@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mgnet_train.commands import fit, study
+from mgnet_train.commands import doctor, evaluate, fit, landscape, recipes, reproduce, status, study, sync, ui
 from mgnet_train.errors import ExitCode, StoppedError, UserError
 
 
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version("mgnet-train"))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (fit, study):
+    for command in (fit, reproduce, study, evaluate, landscape, status, sync, ui, recipes, doctor):
         command.add(commands)
     return parser
 

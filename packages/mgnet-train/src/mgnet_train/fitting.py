@@ -18,6 +18,7 @@ from mgnet_train.checkpoint import Checkpoints
 from mgnet_train.data.loading import load_dataset
 from mgnet_train.datapath import Dataset, test_images, training_images
 from mgnet_train.errors import DivergedError, ExitCode, StoppedError
+from mgnet_train.figures import CONFUSION
 from mgnet_train.journal import Journal
 from mgnet_train.keeper import FileKeeper
 from mgnet_train.lock import FolderLock
@@ -161,6 +162,8 @@ class _Start:
         spec, training, data = self._spec, self._training, self._data
         weights = self._folder / WEIGHTS
         if self._processes.leads:
+            if training.last_test is not None:
+                write_json(self._folder / CONFUSION, {"counts": training.last_test.confusion.tolist()})
             mgnet_models.save_checkpoint(
                 training.tested_network, weights, model_name=spec.network.entry, model_args=spec.network.args
             )

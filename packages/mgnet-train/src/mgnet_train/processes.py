@@ -40,7 +40,9 @@ class Processes:
                 raise UserError("batchnorm=sync needs CUDA devices: use batchnorm=averaged on a CPU")
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of `values` over all processes."""

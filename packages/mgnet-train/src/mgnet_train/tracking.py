@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mgnet_train.atomic import write_json
+from mgnet_train.figures import draw_figures
 from mgnet_train.journal import Record
 from mgnet_train.lock import exclusive
 from mgnet_train.result import RESULT, read_result
@@ -56,7 +57,8 @@ class MlflowRun:
         for name in (RESULT, WEIGHTS, "config.json"):
             if (self._folder / name).exists():
                 self._client.log_artifact(self.run_id, str(self._folder / name))
-        if (self._folder / FIGURES).is_dir():
+        if result is not None:
+            draw_figures(self._folder, self._folder / FIGURES)
             self._client.log_artifacts(self.run_id, str(self._folder / FIGURES), FIGURES)
         self._client.set_terminated(self.run_id, status, end_time=time)
 
