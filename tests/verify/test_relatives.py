@@ -1,5 +1,10 @@
 """ResNet, pre-act ResNet and GDFI equal Algorithms 1 and 3 of the specification; GDFI with a linear A is MgNet."""
 
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
 import numpy as np
 import pytest
 import timm
@@ -8,6 +13,7 @@ from hypothesis import strategies as st
 
 from mgnet_models import Notation
 from mgnet_verify import Example, NotDecided
+from mgnet_verify.__main__ import main
 from mgnet_verify.parts import parts_of, tensors_of
 from mgnet_verify.properties.relatives import equals_algorithm_1, equals_algorithm_3
 from mgnet_verify.specification import algorithm_2
@@ -64,3 +70,12 @@ def test_algorithm_3_with_a_linear_map_is_algorithm_2() -> None:
     general, plain = algorithm_3(net, linear, example.pixels()), algorithm_2(net, example.pixels())
     assert np.array_equal(general.logits, plain.logits)
     assert all(np.array_equal(a, b) for x, y in zip(general.grids, plain.grids) for a, b in zip(x.r, y.r))
+
+
+@pytest.mark.parametrize("name", ["gdfi_post_both", "mgpreactresnet18_al_bl"])
+def test_certify_covers_the_relatives(name: str, tmp_path: Path) -> None:
+    assert main(["certify", name, "--json", str(tmp_path / "c.json")]) == 0
+    document = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, json.loads(files("mgnet_verify").joinpath("certificate.schema.json").read_text(encoding="utf-8")))
+    counted = document["parameters"]
+    assert (counted is None) == name.startswith("gdfi")

@@ -1,4 +1,4 @@
-"""The command mgnet-verify: `certify` one network, or `audit` the printed counts of the paper.
+"""The command mgnet-verify: `certify` one network, `audit` the printed counts of the paper, `diagnose` a trained network.
 
 Exit code 0: everything holds. 1: a property fails, or a printed count differs without an explanation. 2: bad input.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from mgnet_verify.errors import UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
+    # torch announces on import that torch.jit, which timm scripts activations with, is deprecated.
+    warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
     try:
         return int(options.run(options))
     except UserError as error:
@@ -39,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--table", type=int, metavar="N", help="only the tables with this number")
     audit.add_argument("--json", type=Path, metavar="FILE", help="write every row here")
     audit.set_defaults(run=run_audit)
+    diagnose = commands.add_parser("diagnose", help="residuals, corrections and contraction of a network, step by step")
+    diagnose.add_argument("target", help="as for certify; a trained checkpoint is what this is for")
+    diagnose.add_argument("--images", type=Path, metavar="FILE.npy", help="images (b, c, h, w) instead of the digits")
+    diagnose.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, as flat metrics")
+    diagnose.add_argument("--figure", type=Path, metavar="FILE", help="draw them here (.svg, .png, .pdf)")
+    diagnose.set_defaults(run=run_diagnose)
     return top
 
 
@@ -83,6 +92,32 @@ def run_audit(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_json(options.json, audit_document(verdicts))
     return 1 if moved or any(verdict.unexplained for verdict in verdicts) else 0
+
+
+def run_diagnose(options: argparse.Namespace) -> int:
+    """`mgnet-verify diagnose`."""
+    from mgnet_verify.atomic import require_writable, write_json
+    from mgnet_verify.diagnosis import diagnose
+    from mgnet_verify.diagnosis_report import diagnosis_lines, draw, metrics, sample_images
+    from mgnet_verify.parts import parts_of
+    from mgnet_verify.target import resolve
+
+    for file in (options.json, options.figure):
+        if file is not None:
+            require_writable(file)
+    target = resolve(options.target)
+    source, images = sample_images(parts_of(target.model).theta.in_channels, options.images)
+    rows = diagnose(target.model, images)
+    print(f"{target.name} on {source}")
+    print("\n".join(diagnosis_lines(rows)))
+    if options.json is not None:
+        write_json(
+            options.json,
+            {"schema_version": 1, "kind": "diagnosis", "model": target.name, "images": source, "metrics": metrics(rows)},
+        )
+    if options.figure is not None:
+        draw(rows, options.figure, f"{target.name} on {source}")
+    return 0
 
 
 if __name__ == "__main__":

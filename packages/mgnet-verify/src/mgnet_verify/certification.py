@@ -11,13 +11,15 @@ from mgnet_models.paper import paper_rows
 from mgnet_verify import closed_form, counting
 from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters
 from mgnet_verify.errors import UserError
+from mgnet_verify.families import closed_form_of
 from mgnet_verify.paper_audit import Verdict, verdict_of
 from mgnet_verify.parts import Parts, parts_of
-from mgnet_verify.properties import MODEL_PROPERTIES
+from mgnet_verify.properties import MODEL_PROPERTIES, Property
+from mgnet_verify.properties.relatives import Relative, relative_of
 from mgnet_verify.properties.structure import shape_of
 from mgnet_verify.provenance import commit, versions
 from mgnet_verify.target import Target
-from mgnet_verify.trial import EXAMPLES, smallest_image, try_property
+from mgnet_verify.trial import EXAMPLES, Room, not_applicable, try_property
 
 METHODS = {"residual": "forward", "literal": "forward_literal"}
 
@@ -25,34 +27,63 @@ METHODS = {"residual": "forward", "literal": "forward_literal"}
 def certify(target: Target, *, image: tuple[int, int] | None = None, examples: int = EXAMPLES, seed: int = 0) -> Certificate:
     """Verify a network. `image` (height, width) is what multiply-adds are counted on, by default the size of its data set.
 
-    Raises UserError for a network that does not name its parts and for an image too small for its grids.
+    A MgNet gets every property that applies to it; ResNet, pre-act ResNet and GDFI of this project are compared with
+    Algorithms 1 and 3. Raises UserError for a network that does not name its parts and for an image too small for its grids.
     """
-    model, notation = target.model, target.notation
-    parts = parts_of(model)
-    shape = (parts.theta.in_channels, *(image or default_image(model)))
-    if notation is not None:
-        _require_room(notation, parts, shape[1:])
-    findings = [try_property(model, parts, check, examples=examples, seed=seed) for check in MODEL_PROPERTIES]
-    counts = macs = None
-    if notation is not None:
-        counts, macs = count(model, notation, parts, shape)
-        findings += [_counts_agree(counts), *_macs_agree(macs)]
+    model = target.model
+    relative = relative_of(model)
+    size = image or default_image(model)
+    if relative is not None:
+        findings, room, counts, macs = _certify_relative(target, relative, examples=examples, seed=seed)
+    else:
+        findings, room, counts, macs = _certify_mgnet(target, size, examples=examples, seed=seed)
     paper = tuple(verdict_of(row) for row in paper_rows() if row.model == target.name and row.params_printed)
-    findings.append(_paper_explained(paper))
     head, dirty = commit()
     return Certificate(
         model=target.name,
         checkpoint_sha256=target.checkpoint_sha256,
-        notation=None if notation is None else str(notation),
+        notation=None if target.notation is None else str(target.notation),
         commit=head,
         dirty=dirty,
         versions=versions(),
-        findings=tuple(findings),
-        image=shape,
+        findings=(*findings, _paper_explained(paper)),
+        image=(room.channels, *size),
         parameters=counts,
         macs=macs,
         paper=paper,
     )
+
+
+Outcome = tuple[list[Finding], Room, Parameters | None, dict[str, Macs] | None]
+
+
+def _certify_mgnet(target: Target, size: tuple[int, int], *, examples: int, seed: int) -> Outcome:
+    model, notation = target.model, target.notation
+    parts = parts_of(model)
+    room = Room.of(len(parts.grids), parts.theta, imagenet=parts.imagenet)
+    if notation is not None:
+        _require_room(notation, parts, size)
+    findings = [
+        try_property(model, room, checked, examples=examples, seed=seed)
+        if checked.applies_to(model, parts)
+        else not_applicable(checked)
+        for checked in MODEL_PROPERTIES
+    ]
+    if notation is None:
+        return findings, room, None, None
+    counts, macs = count(model, notation, parts, (room.channels, *size), room)
+    return [*findings, _counts_agree(counts), *_macs_agree(macs)], room, counts, macs
+
+
+def _certify_relative(target: Target, relative: Relative, *, examples: int, seed: int) -> Outcome:
+    model = target.model
+    room = Room.of(relative.grids(model), relative.stem(model), imagenet=relative.imagenet(model))
+    findings = [try_property(model, room, Property(check=relative.check), examples=examples, seed=seed)]
+    expected = closed_form_of(target.name, in_chans=room.channels, num_classes=int(getattr(model, "num_classes", 0)))
+    if expected is None:
+        return findings, room, None, None
+    counts = Parameters(closed_form=expected, torch=counting.torch_parameters(model), fvcore=counting.fvcore_parameters(model))
+    return [*findings, _counts_agree(counts)], room, counts, None
 
 
 def default_image(model: nn.Module) -> tuple[int, int]:
@@ -68,7 +99,9 @@ def _require_room(notation: Notation, parts: Parts, size: tuple[int, int]) -> No
         raise UserError(str(error)) from None
 
 
-def count(model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, int, int]) -> tuple[Parameters, dict[str, Macs]]:
+def count(
+    model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, int, int], room: Room
+) -> tuple[Parameters, dict[str, Macs]]:
     """Parameters and multiply-adds from the notation and from the network itself."""
     arithmetic = shape_of(model, parts)
     parameters = Parameters(
@@ -76,7 +109,7 @@ def count(model: nn.Module, notation: Notation, parts: Parts, shape: tuple[int, 
         torch=counting.torch_parameters(model),
         fvcore=counting.fvcore_parameters(model),
     )
-    small = measured_image(shape[1:], smallest_image(parts))
+    small = measured_image(shape[1:], room.smallest)
     macs = {
         form: Macs(
             closed_form=closed_form.macs(notation, arithmetic, size=shape[1:], form=form),

@@ -10,7 +10,7 @@ from mgnet_verify import closed_form, closed_form_resnet
 from mgnet_verify.closed_form_quoted import QUOTED
 from mgnet_verify.errors import UserError
 
-_RESNET = re.compile(r"mg(?P<preact>preact)?resnet(?P<depth>18|34)_(?P<A>ali|al)_(?P<B>bli|bl)")
+_RESNET = re.compile(r"mg(?P<preact>preact)?resnet(?P<depth>18|34)_(?P<A>ali|al)_(?P<B>bli|bl)(?P<stem>_224)?")
 
 
 def data_set(printed: str) -> DataSet:
@@ -21,18 +21,27 @@ def data_set(printed: str) -> DataSet:
 def closed_form_parameters(model: str, dataset: str) -> int:
     """Parameters of a registered network with the inputs and classes of a data set; UserError for an unknown family."""
     data = data_set(dataset)
-    in_chans, classes = data.input_size[0], data.num_classes
-    if model in QUOTED:
-        return QUOTED[model](classes)
-    if match := _RESNET.fullmatch(model):
+    counted = closed_form_of(model, in_chans=data.input_size[0], num_classes=data.num_classes)
+    if counted is None:
+        raise UserError(f"no closed form for {model!r}: the families are MgNet, mgresnet, mgpreactresnet and Table 4's quotes")
+    return counted
+
+
+def closed_form_of(model: str, *, in_chans: int, num_classes: int) -> int | None:
+    """Parameters of a network by its name, None where no closed form is known."""
+    name = model.partition(".")[0]
+    if name in QUOTED:
+        return QUOTED[name](num_classes)
+    if match := _RESNET.fullmatch(name):
         shape = closed_form_resnet.ResNetShape(
             blocks=closed_form_resnet.DEPTHS[int(match["depth"])],
             share_A=match["A"] == "al",
             share_B=match["B"] == "bl",
             preact=match["preact"] is not None,
+            stem_kernel=7 if match["stem"] else 3,
         )
-        return closed_form_resnet.parameters(shape, in_chans=in_chans, num_classes=classes)
-    if model.startswith("mgnet_"):
-        notation, stem = Notation.from_timm_name(model)
-        return closed_form.parameters(notation, closed_form.Shape(in_chans=in_chans, num_classes=classes, stem=stem))
-    raise UserError(f"no closed form for {model!r}: the families are MgNet, mgresnet, mgpreactresnet and Table 4's quotes")
+        return closed_form_resnet.parameters(shape, in_chans=in_chans, num_classes=num_classes)
+    if name.startswith("mgnet_"):
+        notation, stem = Notation.from_timm_name(name)
+        return closed_form.parameters(notation, closed_form.Shape(in_chans=in_chans, num_classes=num_classes, stem=stem))
+    return None

@@ -6,6 +6,7 @@ kernel vector of A. Entries of a float kernel are dyadic rationals, so A is an i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -35,7 +36,7 @@ def injectivity(kernel: Array, size: tuple[int, int]) -> Injectivity:
 
     Full column rank modulo a prime proves full rank over the rationals, since a minor that is not 0 modulo p is not 0.
     The converse fails only if p divides every maximal minor; a rational elimination then finds an exact kernel vector,
-    which is checked by convolving it.
+    which is checked by applying the matrix to it.
     """
     c_f, c_u = kernel.shape[:2]
     unknowns = c_u * size[0] * size[1]
@@ -52,10 +53,9 @@ def injectivity(kernel: Array, size: tuple[int, int]) -> Injectivity:
     vector = kernel_vector(matrix)
     if vector is None:
         return Injectivity(answer="injective", reason="full rank by elimination in fractions")
-    field = vector.reshape(c_u, *size)
-    if convolve(integer_kernel(kernel), field[None]).any():
+    if any(sum(int(a) * k for a, k in zip(row, vector) if a) for row in matrix):
         raise ArithmeticError("the kernel vector found by elimination is none: a bug of this module")
-    return Injectivity(answer="not injective", reason="A * k = 0 exactly for the field k", kernel_vector=field)
+    return Injectivity(answer="not injective", reason="A * k = 0 exactly for the field k", kernel_vector=vector.reshape(c_u, *size))
 
 
 def integer_kernel(kernel: Array) -> Array:
@@ -116,5 +116,5 @@ def _solution(rows: list[list[Fraction]], pivots: list[int], free: int, columns:
     vector[free] = Fraction(1)
     for row, pivot in zip(rows, pivots):
         vector[pivot] = -row[free]
-    scale = int(np.lcm.reduce([v.denominator for v in vector]))
+    scale = math.lcm(*(v.denominator for v in vector))
     return np.array([int(v * scale) for v in vector], dtype=object)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -11,23 +12,43 @@ from mgnet_verify.certificate import Finding, Status
 from mgnet_verify.errors import NotDecided, Violation
 from mgnet_verify.exact import AMPLITUDES
 from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts
 from mgnet_verify.properties import Property
 from mgnet_verify.shrinking import shrunk
 
 EXAMPLES = 2
 
 
-def try_property(model: nn.Module, parts: Parts, checked: Property, *, examples: int = EXAMPLES, seed: int = 0) -> Finding:
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What images a network takes: channels, and pixels a side below which a grid would not be coarser than the one before."""
+
+    channels: int
+    smallest: int
+
+    @classmethod
+    def of(cls, grids: int, stem: nn.Conv2d, *, imagenet: bool) -> Room:
+        """A stride of 2 between grids, and two more in the ImageNet stem."""
+        return cls(channels=stem.in_channels, smallest=2 ** (grids - 1 + (2 if imagenet else 0)))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Two images of the smallest uneven size on which no grid is a single pixel."""
+        return (2, self.channels, self.smallest + 1, self.smallest + 3)
+
+
+def not_applicable(checked: Property) -> Finding:
+    """The finding for a property that asks for what the network does not have."""
+    return _finding(checked, "not_applicable", detail="the network does not have what this looks at")
+
+
+def try_property(model: nn.Module, room: Room, checked: Property, *, examples: int = EXAMPLES, seed: int = 0) -> Finding:
     """Run one property on `examples` examples, each with the largest integers for which it can be decided."""
-    if not checked.applies_to(model, parts):
-        return _finding(checked, "not_applicable", detail="the network does not have what this looks at")
     evidence = []
     for number in range(examples):
         try:
-            evidence.append(_decide(model, parts, checked, seed + number))
+            evidence.append(_decide(model, room, checked, seed + number))
         except Violation as outcome:
-            detail = _smallest_failure(model, parts, checked, seed + number, outcome)
+            detail = _smallest_failure(model, room, checked, seed + number, outcome)
             return _finding(checked, "fail", detail=detail, examples=number + 1, seed=seed + number)
         except NotDecided as outcome:
             return _finding(checked, "fail", detail=f"not decided: {outcome}", examples=number + 1, seed=seed + number)
@@ -35,37 +56,25 @@ def try_property(model: nn.Module, parts: Parts, checked: Property, *, examples:
     return _finding(checked, "pass", examples=examples, seed=seed, largest_gap=gap, bits_used=bits)
 
 
-def smallest_image(parts: Parts) -> int:
-    """Pixels a side below which some grid would not be coarser than the one before it."""
-    return int(2 ** (len(parts.grids) - 1 + (2 if parts.imagenet else 0)))
-
-
-def example_shape(parts: Parts) -> tuple[int, int, int, int]:
-    """Two images of the smallest uneven size on which no grid is a single pixel."""
-    smallest = smallest_image(parts)
-    return (2, parts.theta.in_channels, smallest + 1, smallest + 3)
-
-
 def _finding(checked: Property, status: Status, **told: Any) -> Finding:
     return Finding(name=checked.name, status=status, statement=checked.statement, **told)
 
 
-def _decide(model: nn.Module, parts: Parts, checked: Property, seed: int) -> Evidence:
-    shape = example_shape(parts)
+def _decide(model: nn.Module, room: Room, checked: Property, seed: int) -> Evidence:
     undecided = NotDecided("no amplitude to try")
     for nonzeros in (3, 2, 1):
         for amplitude in AMPLITUDES:
             try:
-                return checked.check(model, Example(seed=seed, shape=shape, amplitude=amplitude, nonzeros=nonzeros))
+                return checked.check(model, Example(seed=seed, shape=room.shape, amplitude=amplitude, nonzeros=nonzeros))
             except NotDecided as error:
                 undecided = error
     raise undecided
 
 
-def _smallest_failure(model: nn.Module, parts: Parts, checked: Property, seed: int, outcome: Violation) -> str:
+def _smallest_failure(model: nn.Module, room: Room, checked: Property, seed: int, outcome: Violation) -> str:
     """The failure, on a shrunk image where one fails."""
-    example = Example(seed=seed, shape=example_shape(parts))
-    small = shrunk(model, checked, example, smallest=smallest_image(parts))
+    example = Example(seed=seed, shape=room.shape)
+    small = shrunk(model, checked, example, smallest=room.smallest)
     return str(outcome) if small is None else f"{small[1]}; {small[0]}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,7 +14,7 @@ from mgnet_verify.example import Evidence, Example
 from mgnet_verify.parts import array
 from mgnet_verify.properties.oracle import compare_logits
 from mgnet_verify.reference import exact_or_undecided
-from mgnet_verify.relatives import gdfi_parts, gdfi_tensors, resnet_tensors
+from mgnet_verify.relatives import gdfi_parts, gdfi_tensors, is_gdfi, is_resnet, resnet_tensors
 from mgnet_verify.specification.algorithm1 import algorithm_1
 from mgnet_verify.specification.algorithm3 import algorithm_3
 from mgnet_verify.trace import record
@@ -49,3 +51,34 @@ def equals_algorithm_3(model: nn.Module, example: Example) -> Evidence:
             require_equal("r", r, r_right, grid=grid, step=step)
     require_equal("u^J", seen.to_head[0], right.grids[-1].u[-1], grid=len(right.grids))
     return Evidence(bits_used=guard.bits, largest_gap=compare_logits("", seen.logits, right, net))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """A family beside MgNet: how to recognise it, and the algorithm that it must equal."""
+
+    recognises: Callable[[nn.Module], bool]
+    check: Callable[[nn.Module, Example], Evidence]
+
+    def grids(self, model: Any) -> int:
+        """The number of grids."""
+        return len(model.grids)
+
+    def stem(self, model: Any) -> nn.Conv2d:
+        """theta^0."""
+        return cast(nn.Conv2d, model.stem.theta)
+
+    def imagenet(self, model: Any) -> bool:
+        """Whether the stem is ImageNet's."""
+        return isinstance(model.stem.R_max, nn.MaxPool2d)
+
+
+RELATIVES = (
+    Relative(recognises=is_resnet, check=equals_algorithm_1),
+    Relative(recognises=is_gdfi, check=equals_algorithm_3),
+)
+
+
+def relative_of(model: nn.Module) -> Relative | None:
+    """The family of a network, None for a MgNet and for networks that are not this project's."""
+    return next((relative for relative in RELATIVES if relative.recognises(model)), None)

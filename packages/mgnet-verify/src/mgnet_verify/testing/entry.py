@@ -16,7 +16,7 @@ from torch import nn
 from mgnet_verify.errors import Violation
 from mgnet_verify.parts import parts_of
 from mgnet_verify.properties import MODEL_PROPERTIES, Property
-from mgnet_verify.trial import EXAMPLES, try_property
+from mgnet_verify.trial import EXAMPLES, Room, try_property
 
 
 def properties_of(model: nn.Module) -> list[Property]:
@@ -27,6 +27,8 @@ def properties_of(model: nn.Module) -> list[Property]:
 
 def verify(model: nn.Module, checked: Property, *, examples: int = EXAMPLES, seed: int = 0) -> None:
     """Violation, with the first failing grid and step and a shrunk image, unless the property holds on every example."""
-    finding = try_property(model, parts_of(model), checked, examples=examples, seed=seed)
+    parts = parts_of(model)
+    room = Room.of(len(parts.grids), parts.theta, imagenet=parts.imagenet)
+    finding = try_property(model, room, checked, examples=examples, seed=seed)
     if finding.status == "fail":
         raise Violation(f"{finding.name}: {finding.detail}")
