@@ -140,7 +140,7 @@ def measured(result: Callable[..., Json]) -> Callable[..., Measured]:
     """A record of several seeds; keyword arguments replace fields of every result."""
 
     def make(corrects: tuple[int, ...] = (357, 358, 356), *, contributor: str | None = None, **changes: Any) -> Measured:
-        results = [result(seed, correct, **changes) for seed, correct in enumerate(corrects)]
+        results = [result(**{"seed": seed, "correct": correct, **changes}) for seed, correct in enumerate(corrects)]
         return merged(single_run_record(RUN_RESULT.validate_json(json.dumps(one)), contributor=contributor) for one in results)
 
     return make

@@ -15,6 +15,7 @@ import pytest
 
 from mgnet_leaderboard.__main__ import main
 from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.run_result import merged
 
 Json = dict[str, Any]
 Build = Callable[..., Path]
@@ -282,3 +283,23 @@ def test_the_digits_study_names_what_differs_and_tells_apart_what_its_seeds_can(
     assert "mgnet_2_2_c32_bl · form &#34;literal&#34;" in page
     assert "3 pairs have at least two seeds on both sides." in page
     assert "tells 2 of them apart" in page
+
+
+def test_a_printed_accuracy_is_held_against_single_runs_of_the_same_network(
+    results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
+) -> None:
+    same = {
+        "model": "mgresnet18_al_bli",
+        "notation": None,
+        "model_args": {"in_chans": 3, "num_classes": 10},
+        "dataset": {"name": "cifar10", "split": "test", "n": 10_000, "sha256": "c" * 64},
+    }
+    runs = [
+        measured((0,), seed=seed, series="p", test={"n": 10_000, "correct_last": right, "correct_best": 9_999}, **same)
+        for seed, right in enumerate((9_370, 9_380, 9_390))
+    ]
+    place(results, merged(runs))
+    page = text(build(results) / "model" / "mgresnet18_al_bli.html")
+    # Mean 93.80, deviation 0.10, t(2) = 4.3027: one more run falls within 0.497 of the mean.
+    assert "93.83 (v1, Table 3): ✓ inside the range 93.30 to 94.30" in page
+    assert "94.34 (v2, Table 3): ≠ outside the range 93.30 to 94.30" in page

@@ -10,7 +10,7 @@ from functools import cached_property
 from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
 from mgnet_leaderboard.evidence import Evidence
 from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.printed_count import agrees, ratio
+from mgnet_leaderboard.printed_count import ratio
 from mgnet_leaderboard.record import content_id
 from mgnet_leaderboard.reported import PaperRow, Reported, reported
 from mgnet_leaderboard.variant import variant_of
@@ -23,11 +23,6 @@ class PrintedCount:
 
     printed: str
     counted: Counted
-
-    @property
-    def agrees(self) -> bool:
-        """Whether rounding or truncating the exact count gives the printed digits."""
-        return agrees(self.counted.verdict)
 
 
 # Model, what was changed of it, data set.
@@ -95,11 +90,6 @@ class BoardRow:
             if data is None or tuple(report.macs.image) == data.image:
                 return report.macs
         return None
-
-    @property
-    def discrepant(self) -> bool:
-        """Whether a printed count fits no reading of the exact one."""
-        return any(count.counted.verdict == "discrepant" for count in self.counts)
 
     @property
     def another_network(self) -> bool:

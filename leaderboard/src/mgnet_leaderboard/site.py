@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mgnet_leaderboard import __version__
 from mgnet_leaderboard.accuracy import percent, written
+from mgnet_leaderboard.against_printed import against_printed
 from mgnet_leaderboard.board import board
 from mgnet_leaderboard.datasets import shown
 from mgnet_leaderboard.evidence import Evidence, gathered
@@ -78,6 +79,7 @@ def _environment() -> Environment:
         ratio=ratio,
         version=__version__,
         accuracy=percent,
+        against_printed=against_printed,
         half_width=seed_half_width,
         channel_picture=channel_picture,
         image_picture=image_picture,
