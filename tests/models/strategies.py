@@ -33,8 +33,9 @@ def disturb_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             with torch.no_grad():
-                module.weight.uniform_(-1.5, 1.5)
-                module.bias.uniform_(-0.5, 0.5)
+                if module.affine:
+                    module.weight.uniform_(-1.5, 1.5)
+                    module.bias.uniform_(-0.5, 0.5)
                 module.running_mean.uniform_(-0.5, 0.5)
                 module.running_var.uniform_(0.5, 2.0)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mgnet_models import MgNet
+from mgnet_models.saved_tensors import saved_bytes
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
 LEAN_MODES = ("lean", "leaner", "deep")
@@ -25,24 +26,6 @@ def results(model: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, dict[
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     model.load_state_dict(before)
     return y.detach(), {key: parameter.grad for key, parameter in model.named_parameters()}, buffers
-
-
-def saved_bytes(model: nn.Module, call: Callable[[], Tensor]) -> int:
-    """Bytes of all storages that autograd keeps for the backward pass, parameters excepted."""
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
-    alive = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # a freed storage would lend its address to the next
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        call()
-    return sum(kept.values())
 
 
 def require_same(seen, wanted, *, rtol):

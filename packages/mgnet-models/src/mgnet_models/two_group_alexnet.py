@@ -98,7 +98,7 @@ def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any
 
 
 default_cfgs = generate_default_cfgs(
-    {"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", pool_size=(1, 1), paper=ALEXNET_PAPER)}
+    {"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", paper=ALEXNET_PAPER)}
 )
 
 register_names(__name__, ("imagenet_alexnet",), _create_two_group_alexnet)
