@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from mgnet_models import paper_rows
+from mgnet_verify import audit_report, paper_audit
+from mgnet_verify.__main__ import main
+from mgnet_verify.audit_report import moved_counts
 from mgnet_verify.families import closed_form_parameters
 from mgnet_verify.paper_audit import audit, explanations, judge
 
@@ -53,3 +56,24 @@ def test_a_count_that_is_not_in_millions_is_refused() -> None:
 def test_an_unknown_family_has_no_closed_form() -> None:
     with pytest.raises(ValueError, match="no closed form for 'lenet'"):
         closed_form_parameters("lenet", "MNIST")
+
+
+def test_every_network_built_today_has_the_count_that_its_closed_form_says() -> None:
+    assert moved_counts(audit()) == []
+
+
+def test_a_network_whose_count_moves_is_reported_and_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit_report, "built_parameters", lambda model, dataset: 9_897_257)
+    assert main(["audit", "--table", "6"]) == 1
+    assert "mgnet_2_2_2_2_c64_128_256_512_bl_224 for ImageNet has 9,897,257 parameters, its closed form says 9,897,256" in (
+        capsys.readouterr().out
+    )
+
+
+def test_an_unexplained_difference_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(paper_audit, "explanations", dict)
+    monkeypatch.setattr(audit_report, "moved_counts", lambda verdicts: [])
+    assert main(["audit", "--table", "5"]) == 1
+    assert "FAIL: no explanation for v2/table5/mgnet_2-2-2-2_c64-128-256-512_B/cifar100" in capsys.readouterr().out
