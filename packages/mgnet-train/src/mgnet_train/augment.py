@@ -56,4 +56,4 @@ class Normaliser:
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (b, c, h, w) to float32 of the same shape."""
-        return torch.addcmul(self._shift, images.to(torch.float32), self._scale)
+        return images.to(torch.float32).mul_(self._scale).add_(self._shift)

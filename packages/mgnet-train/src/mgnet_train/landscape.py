@@ -47,10 +47,14 @@ def directions(network: nn.Module, seed: int) -> tuple[dict[str, Tensor], dict[s
             noise = torch.randn(weight.shape, generator=source)
             if weight.ndim > 1:
                 axes = tuple(range(1, weight.ndim))
-                scale = weight.detach().cpu().norm(dim=axes, keepdim=True) / (noise.norm(dim=axes, keepdim=True) + 1e-10)
+                scale = _lengths(weight.detach().cpu(), axes) / _lengths(noise, axes)
                 drawn[name] = (noise * scale).to(weight.device)
         found.append(drawn)
     return found[0], found[1]
+
+
+def _lengths(weight: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return torch.linalg.vector_norm(weight, dim=axes, keepdim=True)
 
 
 def compute(network: nn.Module, data: ResidentDataset, plane: Plane, path: Path, *, subject: str) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""The commands around a run: what they plan, print and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mgnet_models import paper_rows
+from mgnet_train import Options, RunSpec, UserError, fit
+from mgnet_train.__main__ import main
+from mgnet_train.networks import find_network
+from mgnet_train.orderings import Measured, orderings, paired_gap
+from mgnet_train.plan import distinct_runs, forward_macs, plan
+from mgnet_train.processes import Processes
+from mgnet_train.provenance import Commit
+from mgnet_train.reproduction import array_script, table_lines
+from mgnet_train.study import STUDIES
+
+NOWHERE = Commit(sha=None, dirty=False)
+
+
+def _plan(target: str, seeds: int = 1, **overrides: str) -> list:  # type: ignore[type-arg]
+    return plan(target, recipe=None, overrides=overrides, seeds=seeds, commit=NOWHERE, device="cpu")
+
+
+def test_a_table_is_planned_row_by_row_with_the_versions_own_recipe() -> None:
+    planned = _plan("v2/table3", seeds=2)
+    assert len(planned) == 32
+    assert {spec.recipe.name for row in planned for spec in row.specs} == {"paper-v2"}
+    assert len(distinct_runs(planned)) == 64
+    assert {spec.recipe.weight_decay for row in _plan("v1/table3") for spec in row.specs} <= {1e-4, 1e-3}
+
+
+def test_rows_that_print_the_same_network_share_their_runs() -> None:
+    both = _plan("v2/table7") + _plan("v2/table10")
+    assert len(distinct_runs(both)) < len(both)
+
+
+def test_every_own_row_of_both_versions_can_be_planned_and_quoted_rows_are_left_out() -> None:
+    own = [row for row in paper_rows() if not row.quoted]
+    assert len(_plan("v1")) + len(_plan("v2")) == len(own)
+
+
+def test_the_cost_counts_the_multiply_adds_of_the_residual_form() -> None:
+    network = find_network("mgnet_2_2_2_2_c256_bl", in_chans=3, num_classes=100)
+    assert forward_macs(network, (3, 32, 32)) == 3_602_670_592
+
+
+def test_an_unknown_part_of_the_paper_is_answered_with_near_names() -> None:
+    with pytest.raises(UserError, match=r"unknown part of the paper 'v2/tabel3': did you mean v2/table3"):
+        _plan("v2/tabel3")
+
+
+def test_a_dry_run_trains_nothing_and_prints_the_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reproduce", "v2/table2", "--seeds", "2", "--dry-run", "--rate", "1e12", "--runs", str(tmp_path / "runs")]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("todo") == 8
+    assert "8 runs for 4 rows" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_table_prints_reported_against_measured(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    row = replace(_plan("v2/table2")[0], specs=(tiny_spec(), tiny_spec(seed=1)))
+    fit(tiny_spec(), quietly, one_process)
+    line = table_lines([row], quietly.runs)[1]
+    assert "99.49" in line
+    assert "1/2" in line
+
+
+def test_the_array_script_requeues_a_stopped_task_and_needs_nothing_of_ours_but_the_command() -> None:
+    script = array_script(distinct_runs(_plan("v2/table2")), ["mgnet-train", "reproduce", "v2/table2"], workers=8)
+    assert "--array=0-3" in script
+    assert "scontrol requeue" in script
+    assert "mgnet-train reproduce v2/table2 &" in script
+
+
+def test_status_tells_a_finished_run_from_an_interrupted_one(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fit(tiny_spec(), quietly, one_process).folder
+    other = fit(tiny_spec(seed=1), quietly, one_process).folder
+    (other / "result.json").unlink()
+    (other / "state.json").write_text('{"status": "running", "epoch": 1}')
+    main(["status", "--runs", str(quietly.runs)])
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines[folder.name].startswith("finished")
+    assert "not all in MLflow" in lines[folder.name]
+    assert lines[other.name].startswith("interrupted")
+
+
+def test_evaluate_counts_what_the_run_counted(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = fit(tiny_spec(), quietly, one_process)
+    assert main(["evaluate", str(outcome.folder / "model.safetensors"), "--device", "cpu"]) == 0
+    assert f"({outcome.result.test.correct_last} of 360 images)" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"rubbish")
+    assert main(["evaluate", str(tmp_path / "x.safetensors")]) == 2
+    assert "x.safetensors is not a readable safetensors file" in capsys.readouterr().err
+
+
+def test_every_arm_of_a_study_can_be_made_and_stands_for_a_row_that_exists() -> None:
+    ids = {row.id for row in paper_rows()}
+    study = STUDIES["digits"]
+    for arm in study.arms:
+        spec = study.specs(arm, seeds=1, commit=NOWHERE, device="cpu")[0]
+        spec.network.make(spec.recipe, 0)
+        assert arm.row is None or arm.row in ids
+    identities = [study.specs(arm, seeds=1, commit=NOWHERE, device="cpu")[0].identity for arm in study.arms]
+    assert len(set(identities)) == len(identities)
+
+
+@pytest.mark.parametrize(
+    "better, verdict",
+    [((99.0, 98.9, 99.1), "reappears"), ((90.0, 90.1, 89.8), "reversed"), ((96.0, 94.0, 95.1), "inside noise")],
+)
+def test_an_ordering_counts_when_its_paired_interval_excludes_zero(better: tuple[float, ...], verdict: str) -> None:
+    arms = [
+        Measured(label="a", accuracies=better, printed=80.0),
+        Measured(label="b", accuracies=(95.0, 95.0, 95.2), printed=79.0),
+    ]
+    found = orderings(arms)
+    assert [(o.better, o.worse, o.verdict) for o in found] == [("a", "b", verdict)]
+
+
+def test_the_paired_interval_is_students() -> None:
+    from scipy import stats
+
+    first, second = (1.0, 2.0, 4.0, 4.5, 6.0), (0.5, 1.8, 3.0, 4.6, 5.0)
+    gap, half = paired_gap(first, second)
+    low, high = stats.ttest_rel(first, second).confidence_interval(0.95)
+    assert (gap - half, gap + half) == pytest.approx((low, high), abs=1e-3)

@@ -1,0 +1,175 @@
+"""MLflow gets every metric once, whatever happens to it, and never holds up the training."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgnet_train import Options, RunSpec, fit
+from mgnet_train.journal import JOURNAL, Journal, read_records
+from mgnet_train.processes import Processes
+from mgnet_train.sender import Sender, unsent
+from mgnet_train.tracking import quiet_mlflow
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's use of sqlalchemy
+
+Start = Callable[[Callable[[], int]], Any]
+
+
+def _client(uri: str) -> Any:
+    quiet_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _sent(uri: str, folder: Path) -> list[tuple[str, int, float, int]]:
+    """Every point that the store has of the folder's run."""
+    import json
+
+    client, run_id = _client(uri), json.loads((folder / "mlflow.json").read_text())["run_id"]
+    names = client.get_run(run_id).data.metrics
+    return sorted((name, m.step, m.value, m.timestamp) for name in names for m in client.get_metric_history(run_id, name))
+
+
+def _written(folder: Path) -> list[tuple[str, int, float, int]]:
+    return sorted(
+        (name, record.step, value, record.time)
+        for record in read_records(folder / JOURNAL, 0)[0]
+        for name, value in record.metrics.items()
+    )
+
+
+def test_a_store_that_fails_after_storing_gets_every_point_once(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fit(tiny_spec(), quietly, one_process).folder
+    sender = Sender(folder)
+    from mgnet_train.tracking import MlflowRun
+
+    send = MlflowRun.send
+
+    def stores_and_fails(self: MlflowRun, records: Any) -> None:
+        send(self, records)
+        raise ConnectionError("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowRun, "send", stores_and_fails)
+        with pytest.raises(ConnectionError):
+            sender.send_new()
+    assert unsent(folder)
+    Sender(folder).send_new()
+    assert not unsent(folder)
+    assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
+    assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "confusion.png"}
+
+
+def test_writing_a_metric_takes_far_less_than_50_ms(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    seconds = []
+    for step in range(2000):
+        begin = time.perf_counter()
+        journal.log("step", step, {"train/step_loss": 1.0, "train/lr": 0.1})
+        seconds.append(time.perf_counter() - begin)
+    journal.close()
+    assert statistics.median(seconds) < 0.001
+    assert sorted(seconds)[-3] < 0.05  # two of 2000 may meet a busy machine
+
+
+def test_a_server_that_is_not_there_costs_no_metric_and_the_run_is_sent_later(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        folder = fit(tiny_spec(), quietly, one_process).folder
+        with pytest.raises(Exception, match=r"Failed to establish|Max retries|refused"):
+            Sender(folder).send_new()
+    assert unsent(folder)
+    Sender(folder).send_new()
+    assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
+
+
+@pytest.mark.nightly
+def test_four_first_starts_on_a_new_database_all_succeed(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, child: Start
+) -> None:
+    folders = [fit(tiny_spec(seed=seed, epochs="1"), quietly, one_process).folder for seed in range(4)]
+
+    def send(folder: Path) -> Callable[[], int]:
+        command = (
+            "import sys; from pathlib import Path; from mgnet_train.sender import Sender; Sender(Path(sys.argv[1])).send_new()"
+        )
+        return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False).returncode
+
+    assert [one.wait() for one in [child(send(folder)) for folder in folders]] == [0, 0, 0, 0]
+    for folder in folders:
+        assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+    """Start a real MLflow server on one port and one database, as often as asked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / 'server.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "artifacts"),
+    ]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> tuple[str, subprocess.Popen[bytes]]:
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL))
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=1):
+                return uri, started[-1]
+            time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    yield start
+    for one in started:
+        with suppress(ProcessLookupError):
+            os.killpg(one.pid, 9)
+        one.wait()
+
+
+@pytest.mark.nightly
+def test_a_real_server_that_dies_in_the_middle_and_comes_back_has_every_point_once(
+    server: Any, tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, process = server()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    spec = tiny_spec(epochs="40")
+    begin = time.monotonic()
+    alone = fit(replace(spec, seed=9), quietly, one_process)
+    undisturbed = time.monotonic() - begin
+    os.killpg(process.pid, 9)
+    process.wait()
+    begin = time.monotonic()
+    end = fit(spec, replace(quietly, allow_unreachable_store=True), one_process)
+    assert time.monotonic() - begin < 2 * undisturbed + 5
+    server()
+    for folder in (alone.folder, end.folder):
+        Sender(folder).send_new()
+        assert _sent(uri, folder) == _written(folder)
