@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 import mgnet_models  # noqa: F401, registers the names
 from mgnet_verify import MODEL_PROPERTIES, Example, Property
-from mgnet_verify.testing import Case, cases, holds
+from mgnet_verify.testing import Case, cases, holds, verify
 
 
 @pytest.mark.parametrize("checked", MODEL_PROPERTIES, ids=lambda checked: checked.name)
@@ -37,3 +37,9 @@ def test_the_features_of_an_exactified_network_stay_alive() -> None:
     for grid in right.primal.grids:
         assert (grid.u[-1] != 0).mean() > 0.3
         assert (grid.s[-1] != 0).mean() > 0.1
+
+
+def test_training_is_decided_on_a_wide_network_with_constant_channels() -> None:
+    model = timm.create_model("mgnet", notation="MgNet[2,2,2]-[96]-B^l", num_classes=3)
+    checked = next(checked for checked in MODEL_PROPERTIES if checked.name == "trains_as_specified")
+    verify(model, checked)

@@ -1,6 +1,6 @@
 """Training mode: both forms with the statistics of the batch, exactly, and the running statistics they leave behind.
 
-BatchNorm on batch statistics is not exact in floating point. A hook rounds its output to quarters and scales it to
+BatchNorm on batch statistics is not exact in floating point. A hook scales its output and rounds it to
 integers; the correction stays a function of r alone, so the theorem is untouched and `==` decides. The specification
 computes in long double and rounds too; `BatchStatistics` bounds the errors and discards examples with a value too near a
 tie.
@@ -23,6 +23,7 @@ from mgnet_verify.parts import GridParts, Parts, parts_of, sigma_of, tensors_of
 from mgnet_verify.properties.oracle import compare_record
 from mgnet_verify.reference import exact_or_undecided
 from mgnet_verify.specification import BatchStatistics, NetTensors, algorithm_2
+from mgnet_verify.specification.sigma import ROUNDING_SCALE
 from mgnet_verify.trace import record, unique
 
 
@@ -61,12 +62,12 @@ def _norms_of_grid(grid: GridParts) -> Iterator[nn.Module]:
 
 @contextmanager
 def _rounding(parts: Parts) -> Iterator[None]:
-    """Each BatchNorm's output becomes four times itself, rounded to integers."""
+    """Each BatchNorm's output becomes ROUNDING_SCALE times itself, rounded to integers."""
 
-    def to_quarters(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return torch.round(4 * output)
+    def to_integers(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return torch.round(ROUNDING_SCALE * output)
 
-    handles = [norm.register_forward_hook(to_quarters) for norm in norms_of(parts)]
+    handles = [norm.register_forward_hook(to_integers) for norm in norms_of(parts)]
     try:
         yield
     finally:

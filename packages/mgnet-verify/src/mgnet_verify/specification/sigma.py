@@ -6,6 +6,7 @@ evaluation and training are the same algorithm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,10 @@ class Sigma:
 
 Rule = Callable[[Sigma, Array], Array]
 
+# What BatchNorm's output is multiplied by before it is rounded. Few values with a small variance make outputs such as 9/8
+# common; no multiple of pi puts a rational or algebraic number half way between two integers.
+ROUNDING_SCALE = 1.25 * math.pi
+
 
 def rectify(x: Array) -> Array:
     """max(x, 0); of a dual number both parts or none, by its real part."""
@@ -65,13 +70,14 @@ def evaluate(sigma: Sigma, x: Array) -> Array:
 
 @dataclass
 class BatchStatistics:
-    """The rule of training: sigma with the statistics of the batch, in numpy's long double, as integers 4 y rounded.
+    """The rule of training: sigma with the statistics of the batch, in numpy's long double, as integers: ROUNDING_SCALE y rounded.
 
     Rounding keeps everything after it exact; a correct program that rounds its own float64 values rounds alike unless one
     of them lies within its error of a tie, and then ExactnessError says so. That error, for n values a channel below m
     in absolute value: the mean errs by (n + 1) u m, the variance relatively by n u (1 + mean^2/var) (see the running
     statistics' bounds), so y by at most (n + 8) u ((1 + mean^2/(var + eps)) |weight| (m + |mean|) / sqrt(var + eps) +
-    |bias|) to first order, u = 2^-53; four times that is kept clear.
+    |bias|) to first order, u = 2^-53; four times that is kept clear. A channel of equal values has their mean exactly, in
+    every order of summation, and y = bias.
 
     `seen` holds, for each Normalisation by identity, the batch's mean, its biased variance and the count; `largest` the
     largest absolute value.
@@ -93,9 +99,9 @@ class BatchStatistics:
         self.seen[id(norm)], self.largest[id(norm)] = (mean, variance, n), magnitude(x)
         spread = np.sqrt(variance + norm.eps)
         y = (wide - channels(mean)) / channels(spread) * channels(norm.weight) + channels(norm.bias)
-        condition = 1 + mean**2 / spread**2
-        error = (n + 8) * 2.0**-53 * (condition * np.abs(norm.weight) * (magnitude(x) + np.abs(mean)) / spread + np.abs(norm.bias))
-        return _rounded(rectify(y) if sigma.relu else y, 4 * float(error.max()))
+        condition = np.where(variance > 0, (1 + mean**2 / spread**2) / spread, 0)
+        error = (n + 8) * 2.0**-53 * (condition * np.abs(norm.weight) * (magnitude(x) + np.abs(mean)) + np.abs(norm.bias))
+        return _rounded(rectify(y) if sigma.relu else y, 4 * channels(error))
 
     def running(self, norm: Normalisation) -> tuple[Array, Array]:
         """Running mean and variance after this batch; the variance is the unbiased one, as torch documents."""
@@ -104,8 +110,8 @@ class BatchStatistics:
         return kept * norm.mean + norm.momentum * mean, kept * norm.variance + norm.momentum * unbiased
 
 
-def _rounded(y: Array, error: float) -> Array:
-    quarters = 4 * y
-    if float(np.abs(quarters - np.floor(quarters) - 0.5).min()) <= 4 * error:
+def _rounded(y: Array, error: Array) -> Array:
+    scaled = np.longdouble(ROUNDING_SCALE) * y
+    if (np.abs(scaled - np.floor(scaled) - 0.5) <= ROUNDING_SCALE * error).any():
         raise ExactnessError("a value lies too near a tie to be rounded alike by every correct program")
-    return np.rint(quarters).astype(np.float64)
+    return np.rint(scaled).astype(np.float64)
