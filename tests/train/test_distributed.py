@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_signal_to_one_process_stops_both_and_they_resume(
     members = _ranks(spec, replace(quietly, log_every=1), child)
     journal = quietly.runs / spec.folder_name / JOURNAL
     while len(read_records(journal, 0)[0]) < 2:
-        pass
+        time.sleep(0.002)
     members[1].kill(signal.SIGTERM)
     assert [member.wait() for member in members] == [75, 75]
     assert [member.wait() for member in _ranks(spec, quietly, child)] == [0, 0]
@@ -119,12 +120,13 @@ def test_synchronised_batch_statistics_are_refused_on_a_cpu(
 def test_torchrun_restarts_a_killed_worker_and_the_run_finishes(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2",
-        "-m", "mgnet_train", "fit", "MgNet[1,1]-[4]-B^l", "--epochs", "60", "--runs", str(tmp_path), "--track", "later",
+        "-m", "mgnet_train", "fit", "MgNet[1,1]-[4]-B^l", "--epochs", "10", "--runs", str(tmp_path), "--track", "later",
         "--device", "cpu",
     ]  # fmt: skip
     run = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while not list(tmp_path.glob("*/last.ckpt")):
         assert run.poll() is None
+        time.sleep(0.02)
     state = json.loads(next(tmp_path.glob("*/state.json")).read_text())
     os.kill(state["process"], signal.SIGKILL)
     assert run.wait(timeout=300) == 0
