@@ -97,8 +97,6 @@ def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any
     return build_model_with_cfg(TwoGroupAlexNet, name, pretrained, feature_cfg=feature_cfg(2, kwargs), **kwargs)
 
 
-default_cfgs = generate_default_cfgs(
-    {"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", paper=ALEXNET_PAPER)}
-)
+default_cfgs = generate_default_cfgs({"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", paper=ALEXNET_PAPER)})
 
 register_names(__name__, ("imagenet_alexnet",), _create_two_group_alexnet)
