@@ -117,8 +117,8 @@ def _forms() -> tuple[Arm, ...]:
 
 
 def _sparse_coding() -> tuple[Arm, ...]:
-    """Sparse-coding networks of 8 layers: the block with and without D2 u, of which the latter is ResNet's."""
-    return tuple(
+    """Sparse coding: Res-CSC of 8 layers with and without D2 u, MSD-CSC of 6 dense layers with and without unfolding."""
+    rescsc = tuple(
         Arm(
             group="csc",
             label=f"Res-CSC {variant}",
@@ -127,6 +127,12 @@ def _sparse_coding() -> tuple[Arm, ...]:
         )
         for variant in ("A", "B")
     )
+    small = {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8}
+    msdcsc = tuple(
+        Arm(group="csc", label=f"MSD-CSC unfold={unfold}", model="msdcsc40_k12", model_args={**small, "unfold": unfold})
+        for unfold in (0, 1)
+    )
+    return rescsc + msdcsc
 
 
 STUDIES = {
