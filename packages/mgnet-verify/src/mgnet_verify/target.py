@@ -8,7 +8,6 @@ import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import timm
 from torch import nn
@@ -16,6 +15,8 @@ from torch import nn
 import mgnet_models
 from mgnet_models.notation import Notation
 from mgnet_verify.errors import UserError
+
+NOTATION = "MgNet[2,2]-[48]-B^l"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,33 +81,16 @@ def from_factory(text: str) -> Target:
 
 
 def from_name(name: str) -> Target:
-    """A name of timm's registry, with a data set's tag if wanted, or the name of a MgNet that no table prints."""
-    if timm.is_model(name):
-        return Target(name=name, model=_created(name))
-    if name.startswith("mgnet_") and _is_mgnet_name(name):
-        notation, stem = Notation.from_timm_name(name)
-        return Target(name=name, model=_created("mgnet", notation=notation, stem=stem))
-    raise UserError(f"unknown model {name!r}{_near(name)}")
+    """A name of timm's registry, with a data set's tag if wanted. A MgNet without a name has its notation instead."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, mgnet_models.registered_names(), n=3, cutoff=0.5)
+        meant = f"did you mean {', '.join(near)}?" if near else "`python -m mgnet_models` lists the names."
+        raise UserError(f"unknown model {name!r}: {meant} Any other MgNet is written as its notation, as in {NOTATION!r}")
+    return Target(name=name, model=_created(name))
 
 
-def _is_mgnet_name(name: str) -> bool:
+def _created(name: str) -> nn.Module:
     try:
-        Notation.from_timm_name(name)
-    except ValueError as error:
-        if "is not a MgNet name" in str(error):
-            return False
-        raise
-    return True
-
-
-def _created(name: str, **arguments: Any) -> nn.Module:
-    try:
-        return timm.create_model(name, **arguments).eval()
+        return timm.create_model(name).eval()
     except RuntimeError as error:
         raise UserError(f"{name!r} cannot be built: {' '.join(str(error).split())}") from None
-
-
-def _near(name: str) -> str:
-    ours = [known for known in timm.list_models() if "gnet" in known or "gdfi" in known or "mg" in known or "csc" in known]
-    near = difflib.get_close_matches(name, ours, n=3, cutoff=0.5)
-    return f": did you mean {', '.join(near)}?" if near else ": `python -m mgnet_models` lists the names"
