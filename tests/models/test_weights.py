@@ -32,6 +32,21 @@ def test_saving_leaves_one_file(checkpoint):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_equal_models_give_equal_files(checkpoint, tmp_path):
+    model, path = checkpoint
+    for attempt in range(5):
+        again = tmp_path / f"again{attempt}.safetensors"
+        save_checkpoint(model, again, model_name=NAME, model_args=dict(reversed(ARGS.items())))
+        assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("description", ["no JSON", "[]", '{"model": 3, "model_args": {}}', '{"model": "mgnet", "model_args": []}'])
+def test_a_damaged_description_is_refused(tmp_path, description):
+    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors", {"mgnet": description})
+    with pytest.raises(ValueError, match="has a damaged description"):
+        load_checkpoint(tmp_path / "w.safetensors")
+
+
 def test_saving_into_a_missing_folder_leaves_nothing(tmp_path):
     model = timm.create_model(NAME, **ARGS)
     with pytest.raises(Exception, match="No such file or directory"):

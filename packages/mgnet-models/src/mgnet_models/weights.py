@@ -13,17 +13,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-_NAME, _ARGS = "mgnet.model", "mgnet.model_args"
+# One entry holds all of the description: safetensors writes several in random order, and equal models would differ as files.
+_DESCRIPTION = "mgnet"
 
 
 def save_checkpoint(model: nn.Module, path: str | Path, *, model_name: str, model_args: Mapping[str, Any]) -> None:
-    """Write weights and buffers with the arguments of `timm.create_model`; complete or not at all."""
+    """Write weights and buffers with the arguments of `timm.create_model`; complete or not at all.
+
+    Equal models give equal files, byte for byte.
+    """
     path = Path(path)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", _NAME: model_name, _ARGS: json.dumps(dict(model_args), sort_keys=True)}
+    description = json.dumps({"model": model_name, "model_args": dict(model_args)}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata)
+        save_file(tensors, temporary, {_DESCRIPTION: description})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -38,15 +42,16 @@ def read_description(path: str | Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"no checkpoint at {path}: give the path of a .safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}): give one written by save_checkpoint") from None
-    if _NAME not in metadata:
+    if _DESCRIPTION not in metadata:
         raise ValueError(f"{path} does not say which model it holds: write it with mgnet_models.save_checkpoint")
     try:
-        args = json.loads(metadata.get(_ARGS, "{}"))
-    except json.JSONDecodeError:
-        args = None
-    if not isinstance(args, dict):
-        raise ValueError(f"{path} has damaged model arguments {metadata.get(_ARGS)!r}: write it anew with save_checkpoint")
-    return metadata[_NAME], args
+        description = json.loads(metadata[_DESCRIPTION])
+        name, args = description["model"], description["model_args"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        name = args = None
+    if not isinstance(name, str) or not isinstance(args, dict):
+        raise ValueError(f"{path} has a damaged description {metadata[_DESCRIPTION]!r}: write it anew with save_checkpoint")
+    return name, args
 
 
 def load_checkpoint(path: str | Path) -> nn.Module:
