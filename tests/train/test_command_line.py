@@ -24,7 +24,10 @@ def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["mgnet_2_2_c32"], "mgnet_2_2_c32_bl"),
+        (["mgnet_2_2_c32"], "unknown model 'mgnet_2_2_c32': did you mean mgnet_2_2_c32_bl"),
+        (["mgnet_2_2_2_2_c257_bl"], "unknown model 'mgnet_2_2_2_2_c257_bl': did you mean mgnet_2_2_2_2_c256_bl"),
+        (["mgnet_2_2_2_2_c257_bl"], 'is written in the notation, as "MgNet[2,2,2,2]-[257]-B^l"'),
+        (["MgNet[2,2]-[32]-B^l", "--model-arg", 'stem="big"'], "stem='big' is unknown: use cifar or imagenet"),
         (["resnet19"], "unknown model 'resnet19': did you mean resnet18"),
         (["MgNet[2,2-[32]-B^l"], "malformed notation 'MgNet[2,2-[32]-B^l'"),
         (["MgNet[2,2]-[32,64,128]-B^l"], "has 3 entries for 2 grids"),

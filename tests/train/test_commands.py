@@ -49,6 +49,20 @@ def test_the_cost_counts_the_multiply_adds_of_the_residual_form() -> None:
     assert forward_macs(network, (3, 32, 32)) == 3_602_670_592
 
 
+@pytest.mark.parametrize(
+    "notation, extra, name, entry",
+    [
+        ("MgNet[2,2]-[32]-B^l", {}, "mgnet_2_2_c32_bl", "mgnet_2_2_c32_bl"),
+        ("MgNet[2,2]-[33]-B^l", {}, "mgnet_2_2_c33_bl", "mgnet"),
+        ("MgNet[2,2]-[33]-B^l", {"stem": "imagenet"}, "mgnet_2_2_c33_bl_224", "mgnet"),
+    ],
+)
+def test_the_notation_covers_networks_with_and_without_a_name(notation: str, extra: dict[str, str], name: str, entry: str) -> None:
+    network = find_network(notation, in_chans=3, num_classes=10, extra=extra)
+    assert (network.name, network.entry) == (name, entry)
+    assert network.args.get("stem") == (None if entry == name else extra.get("stem", "cifar"))
+
+
 def test_an_unknown_part_of_the_paper_is_answered_with_near_names() -> None:
     with pytest.raises(UserError, match=r"unknown part of the paper 'v2/tabel3': did you mean v2/table3"):
         _plan("v2/tabel3")

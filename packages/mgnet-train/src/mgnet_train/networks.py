@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_train.errors import UserError, near, unknown
+from mgnet_train.errors import UserError, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe
 
@@ -49,19 +49,17 @@ class LiteralForm(nn.Module):
 
 
 def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str, Any] | None = None) -> Network:
-    """The network for a timm name, a MgNet name of any size, or the notation `MgNet[2,2]-[32]-B^l`.
+    """The network for a name that timm knows, or for the notation `MgNet[2,2]-[32]-B^l`, which covers every MgNet.
 
     `extra` holds further arguments of `timm.create_model`, as a width. Raises UserError for malformed notation and, with
     near names, for a name that does not exist.
     """
     args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
-    if timm.is_model(text):
-        return Network(name=text, entry=text, args=args)
-    notation, stem = _notation(text)
-    name = notation.timm_name(stem)
-    if timm.is_model(name):
-        return Network(name=name, entry=name, args=args)
-    return Network(name=name, entry="mgnet", args={"notation": str(notation), "stem": stem, **args})
+    if "[" in text:
+        return _of_notation(text, args)
+    if not timm.is_model(text):
+        raise _unknown_name(text)
+    return Network(name=text, entry=text, args=args)
 
 
 def executed_form(network: nn.Module, form: str) -> nn.Module:
@@ -92,16 +90,26 @@ def parameters_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _notation(text: str) -> tuple[mgnet_models.Notation, Literal["cifar", "imagenet"]]:
+def _of_notation(text: str, args: dict[str, Any]) -> Network:
     try:
-        if "[" in text:
-            return mgnet_models.Notation.parse(text), "cifar"
-        if re.match(r"mgnet_\d", text):
-            return mgnet_models.Notation.from_timm_name(text)
+        notation = mgnet_models.Notation.parse(text)
     except ValueError as error:
-        hint = "" if "[" in text else f"; {near(text, timm.list_models('*mgnet*'))}"
-        raise UserError(f"{error}{hint}") from None
-    raise unknown("model", text, timm.list_models())
+        raise UserError(str(error)) from None
+    stem = args.pop("stem", "cifar")
+    if stem not in ("cifar", "imagenet"):
+        raise UserError(f"stem={stem!r} is unknown: use cifar or imagenet")
+    name = notation.timm_name(stem)
+    if timm.is_model(name):
+        return Network(name=name, entry=name, args=args)
+    return Network(name=name, entry="mgnet", args={"notation": str(notation), "stem": stem, **args})
+
+
+def _unknown_name(text: str) -> UserError:
+    example = "MgNet[2,2]-[32]-B^l"
+    with suppress(ValueError):
+        example = str(mgnet_models.Notation.from_timm_name(text)[0])
+    hint = f' Any MgNet without a name is written in the notation, as "{example}"' if text.startswith("mgnet") else ""
+    return UserError(f"{unknown('model', text, timm.list_models())}{hint}")
 
 
 def _start_convolution(convolution: nn.Conv2d, init: str) -> None:

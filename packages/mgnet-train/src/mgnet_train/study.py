@@ -101,11 +101,11 @@ def _mgnets() -> tuple[Arm, ...]:
         Arm(
             group="table10",
             label=f"nu_1={nu} {notation}",
-            model=f"mgnet_{nu}_2_2_c16_{sharing}",
+            model=f"MgNet[{nu},2,2]-[16]-{notation}",
             row=f"v2/table10/mgnet_{nu}-2-2-2_c256_{row}/cifar100" if nu in printed else None,
         )
         for nu in (1, 2, 4, 8)
-        for sharing, notation, row in (("bl", "B^l", "B"), ("bli", "B^{l,i}", "Bi"))
+        for notation, row in (("B^l", "B"), ("B^{l,i}", "Bi"))
     )
 
 
