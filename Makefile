@@ -49,6 +49,9 @@ nightly: $(STAMP)  ## the long profile: thousands of examples, mutation score
 site: $(STAMP)  ## the static page from the committed records
 	$(BIN)/mgnet-leaderboard build --out $(SITE)
 
+bench: $(STAMP)  ## measure speed: the short set, ratios in one run
+	$(BIN)/python -m benchmarks.run
+
 weights: $(STAMP)  ## train again the weights that mgnet-models ships
 	$(BIN)/python ci/pretrained.py
 
