@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from mgnet_train.errors import UserError
 
@@ -104,10 +106,24 @@ def start_processes(device: str) -> Processes:
         torch.cuda.set_device(chosen)
     if world == 1:
         return Processes(rank=0, world=1, device=chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=_store_of_this_start(), rank=rank, world_size=world, timeout=timedelta(minutes=10))
     control = dist.new_group(backend="gloo")
     assert isinstance(control, dist.ProcessGroup)  # the other type stands for a process outside the group
     return Processes(rank=rank, world=world, device=chosen, control=control)
+
+
+def _store_of_this_start() -> Store:
+    """Where the processes find each other's addresses.
+
+    torchrun keeps one store over all restarts, in which a process may find the address of one that was killed. So each start
+    gets names of its own, by the number of restarts, which all processes of one machine know alike. Over several machines
+    the numbers may differ; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes torchrun take a new store.
+    """
+    store: Store = next(iter(rendezvous("env://")))[0]
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+        store = PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return store
 
 
 def choose_device(name: str, local_rank: int | None) -> torch.device:
