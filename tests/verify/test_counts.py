@@ -6,8 +6,11 @@ import torch
 
 import mgnet_models  # noqa: F401, registers the names
 from mgnet_models import Notation
-from mgnet_verify import closed_form, counting
+from mgnet_verify import Target, closed_form, counting
+from mgnet_verify.__main__ import main
 from mgnet_verify.closed_form import Shape
+from mgnet_verify.closed_form_resnet import DEPTHS, PoolingB, ResNetShape, macs
+from mgnet_verify.operator_counts import counts
 
 MAIN = Notation.parse("MgNet[2,2,2,2]-[256]-B^l")
 HUNDRED = Shape(num_classes=100)
@@ -77,3 +80,70 @@ def test_counting_leaves_the_network_alone() -> None:
     counting.torch_macs(model, (3, 4, 4))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "pooling_B, depth_18, depth_34",
+    [
+        ("lift_s1", 637_211_648, 1_241_191_424),
+        ("text", 555_422_720, 1_159_402_496),
+        ("proj1x1", 505_091_072, 1_109_070_848),
+        ("lift", 618_337_280, 1_222_317_056),
+    ],
+)
+def test_multiply_adds_of_a_resnet_tell_the_readings_apart(pooling_B: PoolingB, depth_18: int, depth_34: int) -> None:
+    for depth, expected in ((18, depth_18), (34, depth_34)):
+        for share_A in (True, False):
+            shape = ResNetShape(blocks=DEPTHS[depth], share_A=share_A, share_B=True, preact=False, pooling_B=pooling_B)
+            assert macs(shape, in_chans=3, num_classes=10, size=(32, 32)) == expected
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("mgnet", {"notation": "MgNet[2,1,2]-[(5,3),(4,6),(7,2)]-B^{l,i}"}),
+        *[("mgresnet18_al_bl", {"pooling_B": reading}) for reading in ("lift_s1", "text", "proj1x1", "lift")],
+        ("mgpreactresnet18_ali_bl", {}),
+        ("mgpreactresnet18_al_bli_224", {}),
+        *[(f"gdfi_{forms}", {"notation": "MgNet[2,1]-[(3,2),(2,4)]-B^{l,i}"}) for forms in ("lin_pre", "pre_both", "post_lin")],
+        ("gdfi_both_both", {"notation": "MgNet[1,2]-[3]-B^l"}),
+    ],
+)
+def test_each_operator_on_each_grid_has_one_count_three_ways(name: str, arguments: dict[str, object]) -> None:
+    if "resnet" in name:
+        arguments = {"blocks": (1, 2, 1), "channels": (3, 2, 4)} | arguments
+    model = timm.create_model(name, num_classes=9, **arguments)
+    counted = counts(Target(name=name, model=model.eval()), (9, 14))
+    assert counted.agree
+    assert all(
+        row.entry.macs > 0 for rows in counted.forms.values() for row in rows if row.entry.operator in ("theta", "classifier")
+    )
+
+
+def test_a_network_that_computes_what_its_notation_does_not_say_is_reported() -> None:
+    model = timm.create_model("mgnet", notation="MgNet[1,2]-[3]-B^l", num_classes=2).eval()
+    model.grids[0].sigma_u[0] = torch.nn.Sequential(model.grids[0].sigma_u[0], torch.nn.Conv2d(3, 3, 1, bias=False))
+    counted = counts(Target(name="mgnet", model=model), (4, 4))
+    wrong = [(row.entry.operator, row.entry.macs, row.torch, row.fvcore) for row in counted.forms["residual"] if not row.agrees]
+    assert wrong == [("grids.0.sigma_u.0.1", 0, 144, 144)]
+    assert not counted.agree
+
+
+def test_the_command_prints_the_counts_and_their_convention(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["counts", "mgnet_2_2_c32_bl", "--image", "8x8"]) == 0
+    out = capsys.readouterr().out
+    assert "parameters: closed form 56,618, torch 56,618, fvcore 56,618" in out
+    assert "literal form on 1x8x8: conv + linear multiply-adds, padded zeros counted" in out
+    assert out.endswith("The three counts agree.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["mgnet_2_2_c32_bl", "--image", "1x1"], "image of 1x1 pixels is too small for the 2 grids"),
+        (["resnet18"], "no closed form for 'resnet18': the families are MgNet, mgresnet, mgpreactresnet and GDFI"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["counts", *arguments]) == 2
+    assert message in capsys.readouterr().err

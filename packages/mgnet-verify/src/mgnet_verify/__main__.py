@@ -1,6 +1,7 @@
-"""The command mgnet-verify: `certify` one network, `audit` the printed counts of the paper, `diagnose` and `demo` a trained one.
+"""The command mgnet-verify: `certify` and `counts` of one network, `audit` of the printed counts, `diagnose` and `demo`.
 
-Exit code 0: everything holds. 1: a property fails, or a printed count differs without an explanation. 2: bad input.
+Exit code 0: everything holds. 1: a property fails, two ways of counting differ, or a printed count differs without an
+explanation. 2: bad input.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
     certify.add_argument("--json", type=Path, metavar="FILE", help="write the report here")
     certify.add_argument("--image", type=image_size, metavar="HxW", help="count multiply-adds for this image size")
     certify.set_defaults(run=run_certify)
+    counts = commands.add_parser("counts", help="parameters and multiply-adds three ways, by grid and operator")
+    counts.add_argument("target", help="as for certify; a MgNet, ResNet, pre-act ResNet or GDFI of mgnet-models")
+    counts.add_argument("--image", type=image_size, metavar="HxW", help="the image size (that of the network's data set)")
+    counts.set_defaults(run=run_counts)
     audit = commands.add_parser("audit", help="the paper's printed counts against ours")
     audit.add_argument("--table", type=int, metavar="N", help="only the tables with this number")
     audit.add_argument("--json", type=Path, metavar="FILE", help="write every row here")
@@ -80,6 +85,17 @@ def run_certify(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_json(options.json, certificate.document())
     return 0 if certificate.passed else 1
+
+
+def run_counts(options: argparse.Namespace) -> int:
+    """`mgnet-verify counts`."""
+    from mgnet_verify.operator_counts import counts, counts_lines
+    from mgnet_verify.target import resolve
+
+    target = resolve(options.target)
+    counted = counts(target, options.image)
+    print("\n".join(counts_lines(target.name, counted)))
+    return 0 if counted.agree else 1
 
 
 def run_audit(options: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ from mgnet_models.paper import paper_rows
 from mgnet_verify import closed_form, counting
 from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters
 from mgnet_verify.errors import UserError
-from mgnet_verify.families import closed_form_of
 from mgnet_verify.paper_audit import Verdict, verdict_of
 from mgnet_verify.parts import Parts, parts_of
 from mgnet_verify.properties import MODEL_PROPERTIES, Property
@@ -34,7 +33,7 @@ def certify(target: Target, *, image: tuple[int, int] | None = None, examples: i
     relative = relative_of(model)
     size = image or default_image(model)
     if relative is not None:
-        findings, room, counts, macs = _certify_relative(target, relative, examples=examples, seed=seed)
+        findings, room, counts, macs = _certify_relative(target, relative, size, examples=examples, seed=seed)
     else:
         findings, room, counts, macs = _certify_mgnet(target, size, examples=examples, seed=seed)
     paper = tuple(verdict_of(row) for row in paper_rows() if row.model == target.name and row.params_printed)
@@ -62,7 +61,7 @@ def _certify_mgnet(target: Target, size: tuple[int, int], *, examples: int, seed
     parts = parts_of(model)
     room = Room.of(len(parts.grids), parts.theta, imagenet=parts.imagenet)
     if notation is not None:
-        _require_room(notation, parts, size)
+        require_room(notation, parts, size)
     findings = [
         try_property(model, room, checked, examples=examples, seed=seed)
         if checked.applies_to(model, parts)
@@ -75,14 +74,15 @@ def _certify_mgnet(target: Target, size: tuple[int, int], *, examples: int, seed
     return [*findings, _counts_agree(counts), *_macs_agree(macs)], room, counts, macs
 
 
-def _certify_relative(target: Target, relative: Relative, *, examples: int, seed: int) -> Outcome:
+def _certify_relative(target: Target, relative: Relative, size: tuple[int, int], *, examples: int, seed: int) -> Outcome:
     model = target.model
     room = Room.of(relative.grids(model), relative.stem(model), imagenet=relative.imagenet(model))
     findings = [try_property(model, room, Property(check=relative.check), examples=examples, seed=seed)]
-    expected = closed_form_of(target.name, in_chans=room.channels, num_classes=int(getattr(model, "num_classes", 0)))
-    if expected is None:
-        return findings, room, None, None
-    counts = Parameters(closed_form=expected, torch=counting.torch_parameters(model), fvcore=counting.fvcore_parameters(model))
+    counts = Parameters(
+        closed_form=sum(entry.parameters for entry in relative.table(model, size)),
+        torch=counting.torch_parameters(model),
+        fvcore=counting.fvcore_parameters(model),
+    )
     return [*findings, _counts_agree(counts)], room, counts, None
 
 
@@ -92,7 +92,8 @@ def default_image(model: nn.Module) -> tuple[int, int]:
     return int(size[1]), int(size[2])
 
 
-def _require_room(notation: Notation, parts: Parts, size: tuple[int, int]) -> None:
+def require_room(notation: Notation, parts: Parts, size: tuple[int, int]) -> None:
+    """UserError for an image too small for the grids of the notation."""
     try:
         check_image_size(notation, "imagenet" if parts.imagenet else "cifar", size)
     except ValueError as error:

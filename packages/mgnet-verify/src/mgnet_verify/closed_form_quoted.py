@@ -43,7 +43,7 @@ def vgg19(num_classes: int) -> int:
 
 def resnet18(num_classes: int) -> int:
     """The ImageNet network: a 7x7 stem before the same blocks."""
-    shape = ResNetShape(blocks=DEPTHS[18], share_A=False, share_B=False, preact=False, stem_kernel=7)
+    shape = ResNetShape(blocks=DEPTHS[18], share_A=False, share_B=False, preact=False, imagenet=True)
     return resnet_parameters(shape, in_chans=3, num_classes=num_classes)
 
 

@@ -38,7 +38,7 @@ def closed_form_of(model: str, *, in_chans: int, num_classes: int) -> int | None
             share_A=match["A"] == "al",
             share_B=match["B"] == "bl",
             preact=match["preact"] is not None,
-            stem_kernel=7 if match["stem"] else 3,
+            imagenet=match["stem"] is not None,
         )
         return closed_form_resnet.parameters(shape, in_chans=in_chans, num_classes=num_classes)
     if name.startswith("mgnet_"):

@@ -9,12 +9,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from mgnet_verify.closed_form import Entry
 from mgnet_verify.comparison import require_equal, require_length, require_within, summation_bound
 from mgnet_verify.example import Evidence, Example
 from mgnet_verify.parts import array
 from mgnet_verify.properties.oracle import compare_logits
 from mgnet_verify.reference import exact_or_undecided
-from mgnet_verify.relatives import gdfi_parts, gdfi_tensors, is_gdfi, is_resnet, resnet_tensors
+from mgnet_verify.relatives import gdfi_parts, gdfi_table, gdfi_tensors, is_gdfi, is_resnet, resnet_table, resnet_tensors
 from mgnet_verify.specification.algorithm1 import algorithm_1
 from mgnet_verify.specification.algorithm3 import algorithm_3
 from mgnet_verify.trace import record
@@ -55,10 +56,11 @@ def equals_algorithm_3(model: nn.Module, example: Example) -> Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Relative:
-    """A family beside MgNet: how to recognise it, and the algorithm that it must equal."""
+    """A family beside MgNet: how to recognise it, the algorithm that it must equal, its closed forms on an image size."""
 
     recognises: Callable[[nn.Module], bool]
     check: Callable[[nn.Module, Example], Evidence]
+    table: Callable[[nn.Module, tuple[int, int]], list[Entry]]
 
     def grids(self, model: Any) -> int:
         """The number of grids."""
@@ -74,8 +76,8 @@ class Relative:
 
 
 RELATIVES = (
-    Relative(recognises=is_resnet, check=equals_algorithm_1),
-    Relative(recognises=is_gdfi, check=equals_algorithm_3),
+    Relative(recognises=is_resnet, check=equals_algorithm_1, table=resnet_table),
+    Relative(recognises=is_gdfi, check=equals_algorithm_3, table=gdfi_table),
 )
 
 

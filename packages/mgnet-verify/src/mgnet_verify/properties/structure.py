@@ -120,17 +120,23 @@ def features_as_announced(model: Any, example: Example) -> Evidence:
 
 
 def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
-    """`init_weights` gives Kaiming's normal weights (fan-out, gain of ReLU) to every kernel, and makes each sigma ReLU alone.
+    """A new network, and one after `init_weights`, has Kaiming's normal kernels (fan-out, gain of ReLU); each sigma is ReLU alone.
 
     The squares of N weights over their stated variance 2 / (c_out k^2) have mean 1 and, being chi-square, standard
     deviation sqrt(2 / N); eight of those are allowed, exceeded once in 10^8 even where N is 9 (fourth moments included).
     """
+    _require_start(model)
     started = copy.deepcopy(model)
     with torch.no_grad():
         for tensor in started.state_dict().values():
             tensor.fill_(3)
     torch.manual_seed(example.seed)
     cast(Any, started).init_weights()
+    _require_start(started)
+    return Evidence()
+
+
+def _require_start(started: nn.Module) -> None:
     squares = [_normalised_squares(module) for module in started.modules() if isinstance(module, nn.Conv2d)]
     pooled = np.concatenate(squares)
     if abs(pooled.mean() - 1) > 8 * np.sqrt(2 / pooled.size):
@@ -139,7 +145,6 @@ def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
         start = ((norm.weight, 1), (norm.bias, 0), (norm.running_mean, 0), (norm.running_var, 1))
         if any(tensor is not None and not bool((tensor == value).all()) for tensor, value in start):
             raise Violation("a BatchNorm does not start as the identity")
-    return Evidence()
 
 
 def _normalised_squares(conv: nn.Conv2d) -> Array:

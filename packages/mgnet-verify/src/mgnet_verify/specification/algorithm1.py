@@ -15,16 +15,15 @@ IDENTITY = Sigma(relu=False)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockTensors:
-    """One block. Where B is shared, a pooling block lifts the channels by a 1x1 convolution before it (`lift`)."""
+    """One block. B^{l,i} is a kernel with its stride, or where it is shared, in a pooling block, a lift and B^l in turn."""
 
     A: Array
-    B: Array
+    B: tuple[tuple[Array, int], ...]
     sigma_r: Sigma
     sigma_u: Sigma
     sigma_A: Sigma
     R: Array | None = None
     sigma_R: Sigma = IDENTITY
-    lift: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,10 +55,9 @@ def algorithm_1(net: ResNetTensors, image: Array, sigma: Rule = evaluate) -> tup
 
 def step(block: BlockTensors, r: Array, sigma: Rule) -> Array:
     """r + A * sigma B * sigma(r), or R *_2 r + A * sigma B *_2 sigma(r); sigma(r) is r itself in ResNet."""
-    stride = 1 if block.R is None else 2
     smoothed = sigma(block.sigma_r, r)
-    if block.lift is not None:
-        smoothed = convolve(block.lift, smoothed)
-    s = sigma(block.sigma_u, convolve(block.B, smoothed, stride=stride))
+    for kernel, stride in block.B:
+        smoothed = convolve(kernel, smoothed, stride=stride)
+    s = sigma(block.sigma_u, smoothed)
     shortcut = r if block.R is None else sigma(block.sigma_R, convolve(block.R, r, stride=2))
     return add(shortcut, sigma(block.sigma_A, convolve(block.A, s)))

@@ -196,6 +196,7 @@ def _in_the_rest() -> Iterator[Defect]:
         new="ClassifierHead(c_u[-1], num_classes + 1",
     )
     yield Defect(name="literal form on one grid", file="mgnet", old="list(self.grids)):", new="list(self.grids)[:1]):")
+    yield Defect(name="kernels as torch starts them", file="mgnet", old=_END, new="        self.stem_kind = stem")
     for name, line in {
         "A shared across grids": _TIE.format("A"),
         "B shared across grids": _TIE.format("B"),
