@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from mgnet_train import Options, RunSpec, make_spec, start_processes
 from mgnet_train.errors import StoppedError, UserError
-from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.journal import CIRCUMSTANCES, JOURNAL, read_records
 from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
 
@@ -62,7 +62,7 @@ def final_state() -> Callable[[Path], object]:
     def read(folder: Path) -> object:
         weights = {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
         stream = [
-            (record.kind, record.step, {k: v for k, v in record.metrics.items() if not k.startswith("perf/")})
+            (record.kind, record.step, {k: v for k, v in record.metrics.items() if not k.startswith(CIRCUMSTANCES)})
             for record in read_records(folder / JOURNAL, 0)[0]
             if record.kind != "end"
         ]

@@ -54,6 +54,9 @@ def test_printed_logged_and_filed_accuracy_are_one_number(tmp_path: Path, capsys
     assert run.inputs.dataset_inputs[0].dataset.digest == result["dataset"]["sha256"][:32]
     assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"result.json", "model.safetensors"}
     assert [m.step for m in client.get_metric_history(run.info.run_id, "test/accuracy_last")] == [1, 2]
+    assert run.data.tags["mgnet.resume_exact"] == "true"
+    assert run.data.tags["mgnet.exported_model"].startswith("models:/")
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")] == [1, 2]
 
     network = mgnet_models.load_checkpoint(folder / "model.safetensors")
     data = load_dataset("digits", tmp_path)
@@ -125,3 +128,31 @@ def test_a_step_does_not_wait_for_the_device(tiny_spec: Callable[..., RunSpec], 
             fit(tiny_spec(epochs="1", batch_size=batch), replace(quietly, log_every=1000), one_process)
         counts.append(count.reads)
     assert counts[0] == counts[1]
+
+
+def test_the_fast_tier_computes_in_bfloat16_and_in_channels_last(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[torch.dtype, bool]] = set()
+    linear = torch.nn.functional.linear
+
+    def watched(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        answer = linear(images, weight, bias)
+        seen.add((answer.dtype, weight.dtype == torch.float32))
+        return answer
+
+    layouts: set[bool] = set()
+    conv = torch.nn.Conv2d.forward
+
+    def watched_conv(self: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        answer = conv(self, images)
+        layouts.add(self.weight.is_contiguous(memory_format=torch.channels_last))
+        seen.add((answer.dtype, self.weight.dtype == torch.float32))
+        return answer
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched_conv)
+    result = fit(tiny_spec(epochs="1", precision="fast"), quietly, one_process).result
+    assert seen == {(torch.bfloat16, True)}
+    assert layouts == {True}
+    assert result.recipe.values["precision"] == "fast"

@@ -66,7 +66,7 @@ def test_reading_from_an_offset_gives_what_came_after_it(tmp_path: Path) -> None
     journal.log("step", 1, {"loss": 1.0})
     _, offset = read_records(tmp_path / JOURNAL, 0)
     journal.log("step", 2, {"loss": 2.0})
-    journal.end("FINISHED")
+    journal.end("FINISHED", is_exact=True)
     journal.close()
     records, end = read_records(tmp_path / JOURNAL, offset)
     assert [(record.kind, record.step, record.status) for record in records] == [("step", 2, None), ("end", 0, "FINISHED")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import statistics
@@ -37,8 +38,6 @@ def _client(uri: str) -> Any:
 
 def _sent(uri: str, folder: Path) -> list[tuple[str, int, float, int]]:
     """Every point that the store has of the folder's run."""
-    import json
-
     client, run_id = _client(uri), json.loads((folder / "mlflow.json").read_text())["run_id"]
     names = client.get_run(run_id).data.metrics
     return sorted((name, m.step, m.value, m.timestamp) for name in names for m in client.get_metric_history(run_id, name))
@@ -48,6 +47,7 @@ def _written(folder: Path) -> list[tuple[str, int, float, int]]:
     return sorted(
         (name, record.step, value, record.time)
         for record in read_records(folder / JOURNAL, 0)[0]
+        if record.kind != "end"
         for name, value in record.metrics.items()
     )
 
@@ -102,6 +102,45 @@ def test_a_server_that_is_not_there_costs_no_metric_and_the_run_is_sent_later(
     assert unsent(folder)
     Sender(folder).send_new()
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
+
+
+@pytest.mark.nightly
+def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_takes_any_number_of_images(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    outcome = fit(tiny_spec(form="literal"), quietly, one_process)
+    Sender(outcome.folder).send_new()
+    uri = f"sqlite:///{quietly.runs / 'mlflow.db'}"
+    run_id = json.loads((outcome.folder / "mlflow.json").read_text())["run_id"]
+    address = _client(uri).get_run(run_id).data.tags["mgnet.exported_model"]
+    code = (
+        "import sys; sys.modules |= {'mgnet_models': None, 'mgnet_train': None, 'timm': None}\n"
+        "import mlflow.pytorch, torch; mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pytorch.load_model(sys.argv[2])\n"
+        "print(tuple(model(torch.zeros(5, 1, 8, 8)).shape), sum(p.numel() for p in model.parameters()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, uri, address], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"(5, 10) {outcome.result.parameters}", done.stderr
+
+
+def test_a_network_that_cannot_be_exported_is_told_in_a_tag_and_costs_nothing_else(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = fit(tiny_spec(epochs="1"), quietly, one_process)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("this graph\nbreaks")
+
+    monkeypatch.setattr("torch.export.export", refuse)
+    journal = Journal(outcome.folder)
+    journal.end("FINISHED", is_exact=False)
+    journal.close()
+    Sender(outcome.folder).send_new()
+    run_id = json.loads((outcome.folder / "mlflow.json").read_text())["run_id"]
+    run = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}").get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mgnet.exported_model"] == "none (RuntimeError: this graph breaks)"
+    assert run.data.tags["mgnet.resume_exact"] == "false"
 
 
 @pytest.mark.nightly

@@ -14,10 +14,11 @@ from torch import nn
 
 import mgnet_models
 from mgnet_train.atomic import write_json
+from mgnet_train.certificate import CERTIFICATE, certify, verifier
 from mgnet_train.checkpoint import Checkpoints
 from mgnet_train.data.loading import load_dataset
 from mgnet_train.datapath import Dataset, test_images, training_images
-from mgnet_train.errors import DivergedError, ExitCode, StoppedError
+from mgnet_train.errors import DivergedError, ExitCode, StoppedError, UserError
 from mgnet_train.figures import CONFUSION
 from mgnet_train.journal import Journal
 from mgnet_train.keeper import FileKeeper
@@ -35,7 +36,7 @@ from mgnet_train.store import check_store, store_uri
 from mgnet_train.tracking import WEIGHTS
 from mgnet_train.training import Course, Training
 
-_SENDER_SECONDS = 60.0
+_SENDER_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ def fit(spec: RunSpec, options: Options, processes: Processes) -> Outcome:
     runs = writable_folder(options.runs)
     folder = runs / spec.folder_name
     finished = read_result(folder)
+    if options.certify:
+        _check_certifiable(folder, is_finished=finished is not None)
     if finished is not None:
         return Outcome(folder=folder, result=finished, was_finished=True, is_sent=finished.mlflow_run_id is not None)
     if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
@@ -78,6 +81,7 @@ class _Start:
     ) -> None:
         self._spec, self._options, self._processes = spec, options, processes
         self._folder, self._data = folder, data
+        self._same_environment = True
         recipe = spec.recipe
         self._training = Training(
             network,
@@ -115,6 +119,7 @@ class _Start:
         if state is not None:
             self._training.load_state_dict(state)
             progress.say(f"resuming {self._folder.name} at epoch {self._training.epoch + 1}, step {self._training.step + 1}")
+            self._compare_environment(progress)
         self._write_config()
         journal = Journal(self._folder) if self._processes.leads else None
         sender = start_sender(self._folder) if journal is not None and self._options.track == "now" else None
@@ -137,7 +142,7 @@ class _Start:
         status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
         try:
             self._training.run(keeper)
-            result = self._result(keeper)
+            result = self._result(progress)
             status, state, code = "FINISHED", "finished", ExitCode.DONE
             return result
         except StoppedError as end:
@@ -151,13 +156,13 @@ class _Start:
             message = str(end)
             raise
         finally:
-            progress.close()
             if journal is not None:
                 write_state(self._folder, state, exit_code=code, message=message, epoch=self._training.epoch)
-                journal.end(status)
+                journal.end(status, is_exact=self._is_exact(journal, progress))
                 journal.close()
+            progress.close()
 
-    def _result(self, keeper: FileKeeper) -> Result:
+    def _result(self, progress: Progress) -> Result:
         """Write the weights, then the result that counts on them."""
         spec, training, data = self._spec, self._training, self._data
         weights = self._folder / WEIGHTS
@@ -167,6 +172,8 @@ class _Start:
             mgnet_models.save_checkpoint(
                 training.tested_network, weights, model_name=spec.network.entry, model_args=spec.network.args
             )
+            if self._options.certify:
+                progress.say(certify(verifier(), weights, self._folder / CERTIFICATE))
         self._processes.wait()
         config = read_json(self._folder / CONFIG)
         images = training.images_trained
@@ -198,6 +205,24 @@ class _Start:
         """The result with the run id that the sender may have added."""
         return read_result(self._folder) or result
 
+    def _compare_environment(self, progress: Progress) -> None:
+        """Tell when this start runs on other hardware or software than the first one did."""
+        first = read_json(self._folder / CONFIG)
+        before = {**first.get("environment", {}), "processes": first.get("processes")}
+        now = {**environment(self._processes.device), "processes": self._processes.world}
+        changes = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+        if changes:
+            self._same_environment = False
+            progress.say(f"warning: resumed in another environment, the same bits are not promised: {', '.join(changes)}")
+
+    def _is_exact(self, journal: Journal, progress: Progress) -> bool:
+        if journal.replay_mismatches:
+            progress.say(
+                f"warning: {journal.replay_mismatches} records that were computed again after the resume differ from the first "
+                "time; the journal keeps the first"
+            )
+        return self._same_environment and not journal.replay_mismatches
+
     def _write_config(self) -> None:
         if not self._processes.leads or (self._folder / CONFIG).exists():
             return
@@ -228,6 +253,14 @@ class _Start:
             done = images * state["epoch"] + min(images, state["step"] * self._spec.recipe.batch_size)
         quiet = self._options.quiet or not self._processes.leads
         return Progress(images=images * self._spec.recipe.epochs, done=done, quiet=quiet)
+
+
+def _check_certifiable(folder: Path, *, is_finished: bool) -> None:
+    """Raise UserError when --certify cannot be kept, before anything is trained."""
+    command = verifier()
+    weights, certificate = folder / WEIGHTS, folder / CERTIFICATE
+    if is_finished and not certificate.exists():
+        raise UserError(f"{folder} was finished without --certify: use {command} certify {weights} --json {certificate}")
 
 
 def _wait(sender: subprocess.Popen[bytes]) -> bool:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 JOURNAL = "journal.jsonl"
+CIRCUMSTANCES = ("perf/", "system/", "checkpoint/")  # metrics of the machine; all others are results and must come again
+IS_EXACT = "resume/is_exact"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,13 @@ class Journal:
         self._written[kind, step] = metrics
         self._append({"kind": kind, "step": step, "time": _now(), "metrics": metrics})
 
-    def end(self, status: str) -> None:
-        """Write how this start ended, in MLflow's words: FINISHED, KILLED or FAILED."""
-        self._append({"kind": "end", "step": 0, "time": _now(), "metrics": {}, "status": status})
+    def end(self, status: str, *, is_exact: bool) -> None:
+        """Write how this start ended, in MLflow's words: FINISHED, KILLED or FAILED.
+
+        `is_exact` is whether what was computed again after a resume came out the same, in the same environment.
+        """
+        metrics = {IS_EXACT: float(is_exact)}
+        self._append({"kind": "end", "step": 0, "time": _now(), "metrics": metrics, "status": status})
 
     def sync(self) -> None:
         """Wait until the disk has the journal, so that it is never behind a checkpoint."""
@@ -102,7 +108,7 @@ def read_records(path: Path, offset: int) -> tuple[list[Record], int]:
 
 
 def _reproducible(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not name.startswith("perf/")}
+    return {name: value for name, value in metrics.items() if not name.startswith(CIRCUMSTANCES)}
 
 
 def _now() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mgnet_train.checkpoint import Checkpoints
 from mgnet_train.errors import StoppedError, UserError
 from mgnet_train.journal import Journal
+from mgnet_train.machine_load import MachineLoad
 from mgnet_train.processes import Processes
 from mgnet_train.progress import Progress
 from mgnet_train.runfolder import write_state
@@ -34,6 +35,7 @@ class FileKeeper:
         self._folder, self._checkpoints, self._journal, self._progress = folder, checkpoints, journal, progress
         self._stop, self._processes, self._seconds = stop, processes, seconds
         self._last_save = time.monotonic()
+        self._load = MachineLoad()
         self.failed_saves = 0
 
     def log(self, kind: str, step: int, metrics: dict[str, float]) -> None:
@@ -41,7 +43,7 @@ class FileKeeper:
         if self._journal is None:
             return
         if kind == "epoch":
-            metrics = metrics | {"checkpoint/failures": float(self.failed_saves)}
+            metrics = metrics | {"checkpoint/failures": float(self.failed_saves)} | self._load.read()
             self._progress.say(_epoch_line(step, metrics))
             write_state(self._folder, "running", epoch=step)
         self._journal.log(kind, step, metrics)

@@ -54,7 +54,7 @@ class RunSpec:
 class Options:
     """How one start executes. `track` is now (a sender beside the run) or later (`mgnet-train sync`).
 
-    `notes` say how the process was set up, for the log.
+    `certify` has mgnet-verify check the trained network. `notes` say how the process was set up, for the log.
     """
 
     runs: Path = Path("runs")
@@ -67,6 +67,7 @@ class Options:
     quiet: bool = False
     log_every: int = 50
     checkpoint_seconds: float = 300.0
+    certify: bool = False
     notes: tuple[str, ...] = ()
 
 

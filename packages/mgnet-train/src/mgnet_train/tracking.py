@@ -1,4 +1,4 @@
-"""The only file that imports mlflow: one run of ours as one MLflow run, found again by its id or its tag.
+"""One run of ours as one MLflow run, found again by its id or its tag. Only this file and exported_model.py import mlflow.
 
 Nothing here is called by a training process; the sender does it, beside the training or later.
 """
@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mgnet_train.atomic import write_json
+from mgnet_train.certificate import CERTIFICATE
 from mgnet_train.figures import draw_figures
-from mgnet_train.journal import Record
+from mgnet_train.journal import IS_EXACT, JOURNAL, Record, read_records
 from mgnet_train.lock import exclusive
 from mgnet_train.result import RESULT, read_result
+from mgnet_train.runfolder import CONFIG, read_json
 
 EXPERIMENT = "mgnet"
 IDENTITY_TAG = "mgnet.identity"
+MODEL_TAG = "mgnet.exported_model"
 LINK = "mlflow.json"
 FIGURES = "figures"
 WEIGHTS = "model.safetensors"
@@ -32,8 +35,8 @@ class MlflowRun:
         quiet_mlflow()
         from mlflow.tracking import MlflowClient
 
-        self._folder = folder
-        self._config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self._folder, self._uri = folder, uri
+        self._config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         # Creating the same sqlite database from two processes at once fails in mlflow's migrations.
         with exclusive(folder.parent / ".mlflow.lock"):
             self._client = MlflowClient(uri)
@@ -54,13 +57,34 @@ class MlflowRun:
         result = read_result(self._folder)
         if result is not None and result.mlflow_run_id != self.run_id:
             result.model_copy(update={"mlflow_run_id": self.run_id}).write(self._folder)
-        for name in (RESULT, WEIGHTS, "config.json"):
+        for name in (RESULT, WEIGHTS, CONFIG, CERTIFICATE):
             if (self._folder / name).exists():
                 self._client.log_artifact(self.run_id, str(self._folder / name))
         if result is not None:
             draw_figures(self._folder, self._folder / FIGURES)
             self._client.log_artifacts(self.run_id, str(self._folder / FIGURES), FIGURES)
+            self._log_model()
+        for name, value in self._final_tags().items():
+            self._client.set_tag(self.run_id, name, value)
         self._client.set_terminated(self.run_id, status, end_time=time)
+
+    def _log_model(self) -> None:
+        """Export the network, once. A network that cannot be exported is told in the tag and costs nothing else."""
+        from mgnet_train.exported_model import log_exported_model
+
+        if self._client.get_run(self.run_id).data.tags.get(MODEL_TAG, "").startswith("models:/"):
+            return
+        try:
+            said = log_exported_model(self._folder, self._folder / WEIGHTS, run_id=self.run_id, uri=self._uri)
+        except Exception as error:  # torch.export's and the store's are of many kinds
+            said = f"none ({type(error).__name__}: {' '.join(str(error).split())[:400]})"
+        self._client.set_tag(self.run_id, MODEL_TAG, said)
+
+    def _final_tags(self) -> dict[str, str]:
+        ends = [record for record in read_records(self._folder / JOURNAL, 0)[0] if record.kind == "end"]
+        tags = {"mgnet.resume_exact": str(all(record.metrics.get(IS_EXACT) for record in ends)).lower()}
+        certificate = read_json(self._folder / CERTIFICATE)
+        return tags | ({"mgnet.certificate": certificate["status"]} if "status" in certificate else {})
 
     def _find(self, uri: str) -> str | None:
         """The run by the id that the folder remembers, else by its tag."""

@@ -30,6 +30,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-unreachable-store", action="store_true", help="train although MLflow's store does not answer")
     parser.add_argument("--log-every", type=positive, default=50, help="steps between two losses (%(default)s)")
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="longest time between checkpoints (%(default)s)")
+    parser.add_argument("--certify", action="store_true", help="have mgnet-verify check each trained network")
 
 
 def add_recipe_fields(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,7 @@ def options_of(arguments: argparse.Namespace, *, quiet: bool = False, notes: tup
         allow_unreachable_store=arguments.allow_unreachable_store,
         log_every=arguments.log_every,
         checkpoint_seconds=arguments.checkpoint_seconds,
+        certify=arguments.certify,
         quiet=quiet,
         notes=notes,
     )
