@@ -18,7 +18,7 @@ from benchmarks.peak import seeded_batch
 from benchmarks.processes import run
 from benchmarks.report import print_timing, write
 from benchmarks.same_function import check_training
-from benchmarks.timing import in_turn
+from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
 from mgnet_models.saved_tensors import saved_bytes
 from mgnet_train.allocator import set_allocator
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
     parser.add_argument("--grow", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -66,7 +67,7 @@ def measure(nu: int, arguments: argparse.Namespace) -> dict[str, object]:
     shared = ["benchmarks.activation_memory", "--nu", str(nu), "--channels", str(arguments.channels)]
     shared += ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
     growth = [run([*shared, "--grow", words], _RETURNED)["growth_mib"] for words in VARIANTS]
-    rows = in_turn({one.name: one.training_step(x, y) for one in variants}, rounds=arguments.rounds)
+    rows = in_turn({one.name: one.training_step(x, y) for one in variants}, rounds=arguments.rounds, clock=arguments.clock)
     columns = {
         "time, default = 1": [f"{1 / row.ratio:.2f}" for row in rows],
         "saved MiB": [f"{count / 2**20:.1f}" for count in saved],

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.peak import seeded_batch
 from benchmarks.report import print_table, write
-from benchmarks.timing import in_turn
+from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
 from mgnet_models import Notation
 from mgnet_models.saved_tensors import saved_bytes
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
     parser.add_argument("--series", nargs="+", choices=list(SERIES), default=list(SERIES))
     arguments = parser.parse_args()
     print(set_allocator("keep"))
@@ -60,7 +61,7 @@ def _measure(name: str, points: list[Point], arguments: argparse.Namespace) -> l
         x, y = seeded_batch(point.size, arguments.batch, CLASSES)
         saved.append(saved_bytes(one.network, lambda one=one, x=x: one.logits(one.images(x))))  # type: ignore[misc]
         steps[str(point.value)] = one.training_step(x, y)
-    rows = in_turn(steps, rounds=arguments.rounds)
+    rows = in_turn(steps, rounds=arguments.rounds, clock=arguments.clock)
     counted = [_macs(point) for point in points]
     found: list[dict[str, object]] = []
     for k, (point, row) in enumerate(zip(points, rows)):

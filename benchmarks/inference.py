@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.peak import achieved, flops_of, fma_peak, seeded_batch
 from benchmarks.report import FOLDER, print_timing, write
 from benchmarks.same_function import check_logits
-from benchmarks.timing import in_turn
+from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, Variant, authors_variant, mgnet, variant
 from mgnet_models import MgNet, optimize_for_inference
 from mgnet_train.allocator import set_allocator
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
     parser.add_argument("--compile", action="store_true", help="also the folded network compiled with frozen weights")
     parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code")
     arguments = parser.parse_args()
@@ -61,7 +62,7 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
     runs = {candidate.name: candidate.inference(x) for candidate in variants}
     flops = flops_of(runs["residual"])
     literal_flops = flops_of(runs["literal"])
-    rows = in_turn(runs, rounds=arguments.rounds)
+    rows = in_turn(runs, rounds=arguments.rounds, clock=arguments.clock)
     speeds = []
     for row in rows:
         mine = literal_flops if row.name.startswith(("literal", "authors")) else flops

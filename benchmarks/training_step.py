@@ -14,7 +14,7 @@ import torch
 from benchmarks.peak import achieved, flops_of, fma_peak, seeded_batch
 from benchmarks.report import FOLDER, print_timing, write
 from benchmarks.same_function import check_logits, check_training
-from benchmarks.timing import in_turn
+from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, Variant, authors_variant, mgnet, variant
 from mgnet_train.allocator import set_allocator
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="WORDS")
     parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code")
     arguments = parser.parse_args()
@@ -67,7 +68,7 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
     x, y = seeded_batch(arguments.size, batch, CLASSES)
     steps = {candidate.name: candidate.training_step(x, y) for candidate in variants}
     flops = {name: flops_of(step) for name, step in steps.items()}
-    rows = in_turn(steps, rounds=arguments.rounds)
+    rows = in_turn(steps, rounds=arguments.rounds, clock=arguments.clock)
     speeds = [achieved(flops[row.name], row.median, peak.get("bf16" if "bf16" in row.name else "fp32", 0)) for row in rows]
     print_timing(f"training step, {notation}, batch {batch}", rows, {"GFLOP/s (of FMA peak)": speeds})
     return {
