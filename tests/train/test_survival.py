@@ -18,7 +18,7 @@ import torch
 
 from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, training
 from mgnet_train.errors import BusyError, DivergedError, ExitCode, StoppedError, UserError
-from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.journal import IS_EXACT, JOURNAL, read_records
 from mgnet_train.processes import Processes
 
 Start = Callable[[Callable[[], int]], Any]
@@ -129,6 +129,56 @@ def test_a_signal_while_training_saves_and_exits_with_75_and_the_run_resumes_to_
     ends = [record for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "end"]
     assert [end.status for end in ends] == ["KILLED"]
     assert final_state(fit(spec, rare, one_process).folder) == undisturbed
+
+
+def test_the_fast_tier_stops_and_resumes_on_the_same_samples(
+    tiny_spec: Callable[..., RunSpec], saving: Options, one_process: Processes, child: Start, tmp_path: Path
+) -> None:
+    """Its bits are not promised; its steps are, and the loss of an epoch then differs by rounding alone."""
+    fast = tiny_spec(precision="fast", batch_size="400")
+    folder = saving.runs / fast.folder_name
+    stopped = child(_train(fast, saving, one_process))
+    _wait_for_lines(folder, 2)
+    stopped.kill(signal.SIGTERM)
+    assert stopped.wait() == ExitCode.STOPPED
+    alone = fit(fast, replace(saving, runs=tmp_path / "undisturbed"), one_process).folder
+    fit(fast, saving, one_process)
+    streams = [[r for r in read_records(where / JOURNAL, 0)[0] if r.kind != "end"] for where in (folder, alone)]
+    assert [(r.kind, r.step) for r in streams[0]] == [(r.kind, r.step) for r in streams[1]]
+    losses = [[r.metrics["train/loss"] for r in stream if r.kind == "epoch"] for stream in streams]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def _exactness(folder: Path) -> list[float]:
+    return [record.metrics[IS_EXACT] for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "end"]
+
+
+def test_numbers_that_come_out_differently_after_a_restart_are_told_and_recorded(
+    spec: RunSpec, saving: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fit(spec, saving, one_process).folder
+    lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    first["metrics"]["train/step_loss"] += 1
+    (folder / JOURNAL).write_text(json.dumps(first) + "\n" + "".join(lines[1:]))
+    for name in ("result.json", "last.ckpt", "previous.ckpt"):
+        (folder / name).unlink()
+    fit(spec, replace(saving, quiet=False), one_process)
+    assert "warning: 1 records that were computed again after the resume differ" in capsys.readouterr().out
+    assert _exactness(folder) == [1, 0]
+
+
+def test_a_resume_in_another_environment_is_told_and_recorded(
+    spec: RunSpec, saving: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fit(spec, saving, one_process).folder
+    (folder / "result.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["environment"]["torch"] = "1.0"
+    (folder / "config.json").write_text(json.dumps(config))
+    fit(spec, replace(saving, quiet=False), one_process)
+    assert f"the same bits are not promised: torch 1.0 -> {torch.__version__}" in capsys.readouterr().out
+    assert _exactness(folder) == [1, 0]
 
 
 def test_a_signal_while_testing_gives_the_test_up_and_the_run_resumes_to_the_same_bits(

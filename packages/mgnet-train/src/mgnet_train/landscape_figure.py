@@ -21,8 +21,9 @@ def draw(records: list[dict[str, Any]], titles: list[str], path: Path) -> None:
     for column, (record, surface, title) in enumerate(zip(records, surfaces, titles), start=1):
         radius, points = record["plane"]["radius"], record["plane"]["points"]
         x, y = np.meshgrid(*(np.linspace(-radius, radius, points),) * 2)
-        flat = figure.add_subplot(2, len(records), column, aspect="equal", title=title)
-        figure.colorbar(flat.contour(x, y, surface, levels=levels), ax=flat, label="log10 loss")
+        flat = figure.add_subplot(2, len(records), column, aspect="equal", xlabel="first direction", ylabel="second direction")
+        flat.set_title(title, fontsize="x-small", loc="left")
+        figure.colorbar(flat.contour(x, y, surface, levels=levels), ax=flat, label="log10 loss", shrink=0.8)
         solid: Any = figure.add_subplot(2, len(records), len(records) + column, projection="3d", zlabel="log10 loss")
         solid.plot_surface(x, y, surface, cmap="viridis", vmin=levels[0], vmax=levels[-1])
         solid.set_zlim(levels[0], levels[-1])
