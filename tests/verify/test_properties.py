@@ -8,8 +8,12 @@ import mgnet_models  # noqa: F401, registers the names
 from mgnet_verify import MODEL_PROPERTIES, Example, Property
 from mgnet_verify.testing import Case, cases, holds, verify
 
+# Twenty properties times 15 networks are what two minutes allow beside the planted defects; longer profiles draw all of theirs.
+EXAMPLES = 15 if settings.get_current_profile_name() == "quick" else settings.default.max_examples
+
 
 @pytest.mark.parametrize("checked", MODEL_PROPERTIES, ids=lambda checked: checked.name)
+@settings(max_examples=EXAMPLES)
 @given(case=cases())
 def test_property_holds_on_generated_grids(checked: Property, case: Case) -> None:
     holds(checked, case)

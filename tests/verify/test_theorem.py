@@ -1,13 +1,13 @@
 """The duality theorem: proved over uninterpreted sorts, tried at any depth, and refuted where a hypothesis is dropped."""
 
 from functools import partial
+from math import prod
 
 import numpy as np
 import pytest
 import z3
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from mgnet_verify.specification import convolve
 from mgnet_verify.theorem import first_violation
@@ -105,7 +105,8 @@ def test_the_recursion_holds_at_any_depth_in_wrapping_integers(
 
 
 def small(*shape: int) -> st.SearchStrategy[np.ndarray]:
-    return arrays(np.int64, shape, elements=st.integers(-1, 1), fill=st.just(0))
+    """-1, 0 and 1; entry by entry, which Hypothesis shrinks in a hundred steps, not in thousands as it does arrays."""
+    return st.tuples(*[st.integers(-1, 1)] * prod(shape)).map(lambda entries: np.array(entries).reshape(shape))
 
 
 FIELD, KERNEL = (1, 1, 2, 1), (1, 1, 3, 1)
@@ -138,7 +139,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("bias", "A depends on i") else pytest.param(name, marks=pytest.mark.nightly) for name in VARIANTS]
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name.endswith("sigma") else name for name in VARIANTS]
 )
 def test_a_system_that_is_not_one_linear_map_breaks_the_recursion(name: str) -> None:
     smallest = find(NETS, partial(violates, VARIANTS[name]), settings=QUIET)

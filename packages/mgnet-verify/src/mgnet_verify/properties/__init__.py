@@ -48,26 +48,27 @@ class Property:
 
 _BOTH = frozenset({"literal", "residual"})
 
+# In the order in which a wrong network is soonest told: the specification and what is cheap first.
 MODEL_PROPERTIES = (
     Property(check=oracle.equals_the_specification),
+    Property(check=structure.tensors_by_name, notation=True),
+    Property(check=structure.trained_as_stated, notation=True),
+    Property(check=structure.features_as_announced, notation=True),
+    Property(check=structure.parameters_of_the_notation, notation=True),
+    Property(check=invariance.norms_as_released, notation=True),
+    Property(check=training.trains_as_specified),
+    Property(check=gradients.gradients_as_specified),
     Property(check=oracle.the_two_algorithms_agree),
     Property(check=oracle.operands_of_A, forms=_BOTH, ordered=True),
     Property(check=duality.residual_of_the_literal_form, forms=frozenset({"literal"}), ordered=True),
     Property(check=duality.forms_agree, forms=_BOTH),
-    Property(check=training.trains_as_specified),
     Property(check=deployed.residuals_within_rounding, forms=_BOTH, ordered=True),
-    Property(check=gradients.gradients_as_specified),
     Property(check=invariance.evaluation_is_pure),
     Property(check=invariance.homogeneous_without_shifts),
     Property(check=invariance.residuals_do_not_see_Pi),
     Property(check=invariance.features_grow_within_a_grid, forms=frozenset({"literal"}), ordered=True),
     Property(check=conversion.preact_resnet_has_the_residuals, forms=_BOTH, notation=True),
     Property(check=conversion.gauge_freedom, forms=_BOTH, notation=True),
-    Property(check=invariance.norms_as_released, notation=True),
-    Property(check=structure.tensors_by_name, notation=True),
-    Property(check=structure.trained_as_stated, notation=True),
-    Property(check=structure.features_as_announced, notation=True),
-    Property(check=structure.parameters_of_the_notation, notation=True),
     Property(check=structure.macs_of_the_notation, notation=True),
 )
 

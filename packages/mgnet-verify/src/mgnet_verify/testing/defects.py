@@ -212,7 +212,7 @@ def _in_the_rest() -> Iterator[Defect]:
 DEFECTS = tuple(chain(_in_layers(), _in_smoothing(), _in_grid(), _in_transfer(), _in_the_rest()))
 
 
-ALL_PROPERTIES = (*MODEL_PROPERTIES, *FRESH_PROPERTIES)
+ALL_PROPERTIES = (*MODEL_PROPERTIES[:1], *FRESH_PROPERTIES, *MODEL_PROPERTIES[1:])
 
 
 @cache
