@@ -22,9 +22,8 @@ KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs"
 
 def main() -> int:
     """Train each network in a fresh folder and install its weights; the exit code of the first training that fails."""
-    PACKAGE.mkdir(exist_ok=True)
-    stated = {}
-    for name in NAMES:
+    results = []
+    for name in NAMES:  # all before the first is installed, so that each is trained on a clean tree
         runs = ROOT / "build" / "weights" / name
         shutil.rmtree(runs, ignore_errors=True)
         command = [
@@ -41,14 +40,21 @@ def main() -> int:
         code = subprocess.run(command, check=False).returncode
         if code != 0:
             return code
-        (result,) = runs.glob("*/result.json")
+        results += runs.glob("*/result.json")
+    install(results)
+    return 0
+
+
+def install(results: list[Path]) -> None:
+    """Copy the weights beside each result into the package, and what they are stated to reach."""
+    stated = {}
+    for result in results:
         values = json.loads(result.read_text(encoding="utf-8"))
-        stated[name] = {key: values[key] for key in KEPT}
-        shutil.copyfile(result.with_name("model.safetensors"), PACKAGE / f"{name}.digits.safetensors")
+        stated[values["model"]] = {key: values[key] for key in KEPT}
+        shutil.copyfile(result.with_name("model.safetensors"), PACKAGE / f"{values['model']}.digits.safetensors")
     temporary = PACKAGE / ".stated.tmp"
     temporary.write_text(json.dumps(stated, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, PACKAGE / "stated.json")
-    return 0
 
 
 if __name__ == "__main__":
