@@ -22,7 +22,7 @@ KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs"
 
 def main() -> int:
     """Train each network in a fresh folder and install its weights; the exit code of the first training that fails."""
-    results = []
+    results: list[Path] = []
     for name in NAMES:  # all before the first is installed, so that each is trained on a clean tree
         runs = ROOT / "build" / "weights" / name
         shutil.rmtree(runs, ignore_errors=True)
