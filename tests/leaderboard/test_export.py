@@ -12,7 +12,7 @@ import pytest
 
 from mgnet_leaderboard.__main__ import main
 from mgnet_leaderboard.export import result_of
-from mgnet_leaderboard.measured import Measured, first_of_each_seed
+from mgnet_leaderboard.measured import Measured, Recipe, first_of_each_seed
 from mgnet_leaderboard.mlflow_store import FinishedRun
 from mgnet_leaderboard.refusal import RefusedError
 from mgnet_leaderboard.run_result import RUN_RESULT, run_of
@@ -199,3 +199,15 @@ def test_a_result_of_another_run_or_of_part_of_the_images_is_refused(
 def test_runs_of_two_environments_are_two_records(measured: Callable[..., Measured], result: Result) -> None:
     other = {**result()["environment"], "threads": 1}
     assert measured().id != measured(environment=other).id
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted"), [("digits", True), ("digits+", True), ("paper-v2+", True), ("di+gits", False), ("a/b", False)]
+)
+def test_a_recipe_with_fields_set_anew_keeps_its_plus(name: str, accepted: bool) -> None:
+    values = {"name": name, "sha256": "0" * 64, "values": {}}
+    if accepted:
+        assert Recipe.model_validate(values).name == name
+    else:
+        with pytest.raises(ValueError, match="String should match pattern"):
+            Recipe.model_validate(values)

@@ -39,10 +39,14 @@ class TestData(Part):
     sha256: Sha256
 
 
+# A recipe with some fields set anew carries a plus; its name is shown, and is no part of a file name or URL.
+RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*\+?$", max_length=96)]
+
+
 class Recipe(Part):
     """Every choice of the training, and the digest that names them."""
 
-    name: Slug
+    name: RecipeName
     sha256: Sha256
     values: dict[Line, JsonValue]
 
