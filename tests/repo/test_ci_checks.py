@@ -68,3 +68,9 @@ def test_a_version_behind_its_tag_or_changelog_is_named(tmp_path):
     found = list(versions.disagreements(tmp_path, ["p-0.3.0", "other-9.9.9"]))
     assert sum("begins with 0.1.0" in line for line in found) == 4
     assert sum("behind the tag p-0.3.0" in line for line in found) == 4
+
+
+def test_nothing_that_git_ignores_is_tracked():
+    """What was added by force, as compiled files or installed packages, is no part of the repository."""
+    forced = subprocess.run(["git", "ls-files", "-ci", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert forced.stdout == ""
