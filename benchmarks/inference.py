@@ -53,7 +53,8 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
         model = theirs.ours
         variants.append(theirs)
     variants += [variant(model, text) for text in ("literal", "residual", "residual channels_last")]
-    variants += [_folded(model), variant(model, "literal bf16"), variant(model, "residual channels_last bf16")]
+    variants += [_folded(model, winograd=False), _folded(model)]
+    variants += [variant(model, text) for text in ("literal bf16", "residual channels_last bf16")]
     variants.append(_folded(model, bf16=True))
     if arguments.compile:
         variants += [_compiled(_folded(model)), _compiled(_folded(model, bf16=True))]
@@ -77,11 +78,12 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
     }
 
 
-def _folded(model: MgNet, *, bf16: bool = False) -> Variant:
+def _folded(model: MgNet, *, bf16: bool = False, winograd: bool = True) -> Variant:
     """The folded network; in bfloat16 its weights are stored so too, which autocast would convert at each call."""
-    network: nn.Module = optimize_for_inference(model)
+    network: nn.Module = optimize_for_inference(model, winograd=winograd)
     if not bf16:
-        return Variant(name="folded", network=network, forward=network, channels_last=True)
+        name = "folded" if winograd else "folded, direct convolutions"
+        return Variant(name=name, network=network, forward=network, channels_last=True)
     network = network.to(torch.bfloat16)
     return Variant(name="folded bf16", network=network, forward=_InBfloat16(network), channels_last=True, bf16=True)
 

@@ -22,6 +22,7 @@ VARIANTS = (
     "literal",
     "residual",
     "residual channels_last",
+    "residual channels_last winograd",
     "residual channels_last lean",
     "residual channels_last leaner",
     "literal bf16",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgnet_models import MgNet, Notation
+from mgnet_models import MgNet, Notation, ShortConvolutions
 from mgnet_models.authors_checkpoint import from_authors
 
 CLASSES = 100
@@ -31,6 +31,7 @@ class Variant:
     forward: Callable[[Tensor], Tensor]
     channels_last: bool = False
     bf16: bool = False
+    winograd: bool = False
     ours: MgNet | None = None  # for a network of other names: the one whose names its gradients are to have
 
     def images(self, x: Tensor) -> Tensor:
@@ -74,6 +75,8 @@ class Variant:
         return run
 
     def _precision(self, device: str) -> AbstractContextManager[object]:
+        if self.winograd:
+            return ShortConvolutions()
         return torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
 
@@ -95,7 +98,7 @@ def _disturb_norms(model: nn.Module) -> None:
 
 
 def variant(model: MgNet, text: str) -> Variant:
-    """A copy of `model` executed as the words say: literal or residual, then any of channels_last, bf16, lean, leaner, deep."""
+    """A copy of `model` executed as the words say: literal or residual, then channels_last, bf16, winograd, a memory mode."""
     words = text.split()
     network = copy.deepcopy(model)
     for word in words[1:]:
@@ -110,6 +113,7 @@ def variant(model: MgNet, text: str) -> Variant:
         forward=network.forward_literal if words[0] == "literal" else network,
         channels_last=channels_last,
         bf16="bf16" in words,
+        winograd="winograd" in words,
     )
 
 

@@ -22,6 +22,7 @@ from mgnet_models.plain_networks import PlainNetwork
 from mgnet_models.preact_networks import PreActNetwork
 from mgnet_models.registry import registered_names
 from mgnet_models.rescsc import ResCsc
+from mgnet_models.short_convolutions import ShortConvolutions
 from mgnet_models.summary import Summary, summary
 from mgnet_models.transfer import Transfer
 from mgnet_models.two_group_alexnet import TwoGroupAlexNet
@@ -45,6 +46,7 @@ __all__ = [
     "PlainNetwork",
     "PreActNetwork",
     "ResCsc",
+    "ShortConvolutions",
     "Summary",
     "Transfer",
     "TwoGroupAlexNet",

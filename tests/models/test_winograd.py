@@ -1,0 +1,226 @@
+"""The short convolution equals the direct one: exactly where its arithmetic is exact, within a derived bound elsewhere."""
+
+import copy
+import io
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from mgnet_models import ShortConvolutions, winograd, winograd_layer
+from mgnet_models.winograd import convolve, kernel_gradient, transform_kernels
+from mgnet_models.winograd_layer import WinogradConv2d
+
+SIDES = st.integers(1, 11)
+COUNTS = st.integers(1, 5)
+ROUNDING = 50 * 2.0**-24
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def relative_error(seen, wanted):
+    return (seen - wanted).norm() / wanted.norm()
+
+
+@st.composite
+def integer_cases(draw):
+    """Kernels of multiples of 576, whose transforms are integers, and images of small integers."""
+    images, c_in, c_out, h, w = (draw(values) for values in (COUNTS, COUNTS, COUNTS, SIDES, SIDES))
+    generator = seeded(draw(st.integers(0, 2**31)))
+    x = torch.randint(-2, 3, (images, c_in, h, w), generator=generator).float()
+    weight = 576.0 * torch.randint(-1, 2, (c_out, c_in, 3, 3), generator=generator)
+    bias = torch.randint(-9, 10, (c_out,), generator=generator).float()
+    addend = torch.randint(-9, 10, (images, c_out, h, w), generator=generator).float()
+    return x, weight, draw(st.sampled_from([bias, None])), draw(st.sampled_from([addend, None]))
+
+
+@given(integer_cases(), st.integers(1, 400))
+def test_with_integers_not_a_bit_differs_whatever_the_chunks(case, chunk):
+    x, weight, bias, addend = case
+    wanted = F.conv2d(x, weight, bias, padding=1) + (0 if addend is None else addend)
+    before, winograd._CHUNK = winograd._CHUNK, chunk
+    try:
+        seen = convolve(x, transform_kernels(weight), bias=bias, addend=addend)
+    finally:
+        winograd._CHUNK = before
+    assert torch.equal(seen, wanted)
+
+
+@given(integer_cases(), st.integers(1, 400))
+def test_with_integers_no_bit_of_the_kernels_derivative_differs_either(case, chunk):
+    x, weight, _, _ = case
+    g = 576 * x.sum(1, keepdim=True).expand(-1, len(weight), -1, -1) + 576 * torch.arange(len(weight))[:, None, None]
+    _, wanted, _ = torch.ops.aten.convolution_backward(
+        g, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+    )
+    before, winograd._CHUNK = winograd._CHUNK, chunk
+    try:
+        seen = kernel_gradient(x, g)
+    finally:
+        winograd._CHUNK = before
+    assert torch.equal(seen, wanted)
+
+
+def absolute(weight, x):
+    """The short convolution with the absolute values of all that it adds and multiplies, in float64."""
+    p, s = (torch.tensor(matrix, dtype=torch.float64).abs() for matrix in (winograd._P, winograd._S))
+    kernels = transform_kernels(weight.double()).abs()
+    h, w = x.shape[2:]
+    padded = F.pad(x.double().abs(), (1, 1 + -w % 4, 1, 1 + -h % 4)).unfold(2, 6, 4).unfold(3, 6, 4)
+    d = torch.einsum("pi,bcrsij,qj->pqbrsc", p, padded, p)
+    products = torch.einsum("nbrsc,nco->nbrso", d.flatten(0, 1), kernels).unflatten(0, (6, 6))
+    return torch.einsum("ip,pqbrso,jq->borisj", s, products, s).flatten(4, 5).flatten(2, 3)[..., :h, :w]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([1, 7, 64]), SIDES, SIDES)
+def test_the_error_stays_below_the_bound_of_its_sums(seed, channels, h, w):
+    """|error| <= gamma_n times the sum of absolute values, gamma_n = n u / (1 - n u), u = 2^-24 (Higham, section 3.1).
+
+    n counts the roundings that a number meets in a row: 6 terms for each of four transforms (a product and a sum each), one
+    for the kernel, and the sum over the channels.
+    """
+    x = torch.randn(2, channels, h, w, generator=seeded(seed))
+    weight = torch.randn(5, channels, 3, 3, generator=seeded(seed + 1))
+    n = 4 * 6 + 1 + channels
+    gamma = n * 2.0**-24 / (1 - n * 2.0**-24)
+    error = (convolve(x, transform_kernels(weight)).double() - F.conv2d(x.double(), weight.double(), padding=1)).abs()
+    assert torch.all(error <= gamma * absolute(weight, x))
+
+
+def test_it_is_not_much_worse_than_the_direct_convolution():
+    x, weight = torch.randn(4, 256, 16, 16, generator=seeded(0)), torch.randn(256, 256, 3, 3, generator=seeded(1)) / 48
+    right = F.conv2d(x.double(), weight.double(), padding=1)
+    assert relative_error(convolve(x, transform_kernels(weight)).double(), right) <= ROUNDING
+
+
+def wide(channels=128, bias=True):
+    """A convolution that takes the short way at 16x16."""
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=bias).requires_grad_(False)
+    return convolution, WinogradConv2d(copy.deepcopy(convolution))
+
+
+def takes_the_short_way(module, x, monkeypatch):
+    taken = []
+    monkeypatch.setattr(winograd_layer, "convolve", lambda *a, **k: taken.append(1) or convolve(*a, **k))
+    return module(x), bool(taken)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_wide_convolution_takes_the_short_way(bias, monkeypatch):
+    convolution, short = wide(bias=bias)
+    x = torch.randn(4, 128, 16, 16)
+    y, taken = takes_the_short_way(short, x, monkeypatch)
+    assert taken
+    assert relative_error(y, convolution(x)) <= ROUNDING
+    assert relative_error(short(x, x), convolution(x) + x) <= ROUNDING
+
+
+@pytest.mark.parametrize("case", ["small", "bfloat16", "gradient", "autocast", "few images"])
+def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, monkeypatch):
+    convolution, short = wide()
+    x = torch.randn(4, 128, 16, 16)
+    if case == "small":
+        x = x[..., :7, :7]
+    if case == "few images":
+        x = x[:1]
+    if case == "bfloat16":
+        convolution, short, x = convolution.bfloat16(), short.bfloat16(), x.bfloat16()
+    x.requires_grad_(case == "gradient")
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "autocast"):
+        y, taken = takes_the_short_way(short, x, monkeypatch)
+        assert torch.equal(y, convolution(x))
+        assert not taken
+
+
+def test_gradients_are_those_of_the_direct_way():
+    convolution, short = wide()
+    x, addend = torch.randn(2, 4, 128, 16, 16, requires_grad=True).unbind()
+    mine = torch.autograd.grad(short(x, addend).square().sum(), [x, addend])
+    theirs = torch.autograd.grad((convolution(x) + addend).square().sum(), [x, addend])
+    for one, other in zip(mine, theirs):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("change", ["load", "to and back"])
+def test_new_weights_are_noticed(change):
+    convolution, short = wide()
+    x = torch.randn(4, 128, 16, 16)
+    short(x)
+    if change == "load":
+        convolution.load_state_dict({name: 2 * value for name, value in convolution.state_dict().items()})
+        short.load_state_dict(convolution.state_dict())
+    else:
+        convolution, short = convolution.bfloat16().float(), short.bfloat16().float()
+    assert relative_error(short(x), convolution(x)) <= ROUNDING
+
+
+def test_the_transformed_kernels_are_not_saved():
+    _, short = wide()
+    empty = io.BytesIO()
+    torch.save(short, empty)
+    short(torch.randn(4, 128, 16, 16))
+    used = io.BytesIO()
+    torch.save(short, used)
+    assert used.tell() == empty.tell()
+    assert set(short.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 2}, {"padding": 0}, {"groups": 2}, {"dilation": 2}, {"padding_mode": "circular"}, {"kernel_size": 5}]
+)
+def test_other_geometries_are_refused(options):
+    with pytest.raises(ValueError, match="has no short way: it needs 3x3, stride 1"):
+        WinogradConv2d(nn.Conv2d(4, 4, **({"kernel_size": 3, "padding": 1} | options)))
+
+
+class Network(nn.Sequential):
+    """Convolutions that take the short way and some that do not, with and without bias."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 136, 3, padding=1, bias=False),
+            nn.Conv2d(136, 4, 3, padding=1),
+            nn.Conv2d(4, 128, 3, stride=2, padding=1),
+        )
+
+
+def test_in_training_outputs_and_gradients_differ_by_rounding_only():
+    torch.manual_seed(0)
+    network, x = Network(), torch.randn(4, 128, 16, 16, requires_grad=True)
+    leaves = [x, *network.parameters()]
+    direct = network(x)
+    with ShortConvolutions():
+        short = network(x)
+    assert not torch.equal(short, direct)
+    assert relative_error(short, direct) <= ROUNDING
+    # One ReLU that rounding switches changes a derivative by more than rounding, but only where its neighbours are.
+    for mine, theirs in zip(*(torch.autograd.grad(y.square().sum(), leaves) for y in (short, direct))):
+        assert relative_error(mine, theirs) <= 20 * ROUNDING
+
+
+def test_in_training_the_short_way_is_taken_by_the_wide_convolutions_alone():
+    network, x = Network(), torch.randn(4, 128, 16, 16)
+    with ShortConvolutions():
+        y = network(x)
+    nodes, names = [y.grad_fn], []
+    while nodes:
+        node = nodes.pop()
+        names.append(node.name())
+        nodes += [before for before, _ in node.next_functions if before is not None]
+    assert names.count("_ShortConvolutionBackward") == 2
+    assert sum("ConvolutionBackward" in name for name in names) == 4
+
+
+def test_the_context_ends():
+    network, x = Network(), torch.randn(4, 128, 16, 16)
+    before = network(x)
+    with ShortConvolutions():
+        pass
+    assert torch.equal(network(x), before)
