@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+_STEPS = ("literal", "residual channels_last", "residual channels_last bf16")
 SHORT = (
-    "startup --rounds 3",
-    "training_step --channels 64 --rounds 3",
-    "training_step --channels 256 --rounds 2 --batch 32",
-    "inference --channels 64 256 --rounds 5",
+    "startup --rounds 2",
+    f"training_step --channels 64 --rounds 2 --variants {shlex.join(_STEPS)}",
+    f"training_step --channels 256 --rounds 1 --batch 32 --variants {shlex.join((*_STEPS, 'residual channels_last winograd'))}",
+    "inference --channels 256 --batch 32 --rounds 2",
     "as_shipped --channels 64 --rounds 1 --steps 3",
-    "activation_memory --nu 32 --rounds 2 --batch 8",
+    "activation_memory --nu 32 --rounds 1 --batch 8",
+    "data_path --rounds 1",
     "epoch --images 1280 --rounds 1",
 )
 FULL = (
     "startup --rounds 7",
-    "training_step --rounds 9",
-    "inference --rounds 11 --compile",
+    "convolution --rounds 7",
+    "training_step --rounds 7",
+    "inference --rounds 9 --compile",
     "as_shipped --rounds 3",
-    "activation_memory --nu 2 32 --rounds 7",
+    "activation_memory --nu 2 32 --rounds 5",
+    "data_path --rounds 5",
     "epoch --images 6400 --rounds 3",
     "cost --rounds 5",
 )
@@ -45,7 +50,7 @@ def main() -> int:
     _wait_until_idle(60)
     start, failed = time.monotonic(), []
     for line in FULL if arguments.full else SHORT:
-        name, *options = line.split()
+        name, *options = shlex.split(line)
         if arguments.authors and name in _OF_AUTHORS:
             options += ["--authors", str(arguments.authors)]
         began = time.monotonic()
