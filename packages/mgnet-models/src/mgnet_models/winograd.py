@@ -14,6 +14,7 @@ Shapes: x (b, c_in, h, w) and y (b, c_out, h, w); transformed kernels (36, c_in,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,9 +33,9 @@ _P = (
 _Q_TIMES_24 = ((6.0, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
 _S = ((1.0, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
-# Numbers in a chunk of images for each thread. Fewer stay in the cache and save a tenth of the time; but each chunk has the
-# threads wait for each other some ten times, which is long where other processes share their cores.
-_CHUNK = 2**17
+# Numbers in a chunk of images for each thread, of which it works on ten times as many. Fewer leave threads waiting for each
+# other, long where other processes share their cores; more do not stay in a cache of 32 MiB.
+_CHUNK = 2**15
 # Below these the transforms cost more than the products save (python -m benchmarks.convolution).
 _LEAST_CHANNELS, _LEAST_TILES = 128, 64
 
@@ -89,13 +90,14 @@ def convolve(x: Tensor, kernels: Tensor, *, bias: Tensor | None = None, addend: 
     images, _, h, w = x.shape
     c_in, c_out = kernels.shape[1:]
     y = x.new_empty((images, h, w, c_out))
-    source, target = None, None
-    for part in _chunks(images, h, w, max(c_in, c_out)):
+    chunk: _Chunk | None = None
+    for part in _parts(images, h, w, max(c_in, c_out)):
         mine = x[part].movedim(1, 3)
-        if source is None or target is None or source.images != len(mine):
-            source, target = _Source(mine), _Target(mine, c_out)
-        torch.bmm(source.transformed(mine), kernels, out=target.products)
-        target.write(y[part], bias, None if addend is None else addend[part].movedim(1, 3))
+        if chunk is None or chunk.images != len(mine):
+            chunk = _Chunk(mine, c_in, c_out)
+        chunk.transform_image(mine)
+        chunk.multiply(kernels)
+        chunk.write_result(y[part], bias, None if addend is None else addend[part].movedim(1, 3))
     return y.movedim(3, 1)
 
 
@@ -107,12 +109,12 @@ def kernel_gradient(x: Tensor, g: Tensor) -> Tensor:
     images, c_in, h, w = x.shape
     c_out = g.shape[1]
     products = x.new_zeros(36, c_in, c_out)
-    source, derivative = None, None
-    for part in _chunks(images, h, w, max(c_in, c_out)):
+    chunk: _Chunk | None = None
+    for part in _parts(images, h, w, max(c_in, c_out)):
         mine = x[part].movedim(1, 3)
-        if source is None or derivative is None or source.images != len(mine):
-            source, derivative = _Source(mine), _Derivative(mine, c_out)
-        products.baddbmm_(source.transformed(mine).mT, derivative.transformed(g[part].movedim(1, 3)))
+        if chunk is None or chunk.images != len(mine):
+            chunk = _Chunk(mine, c_in, c_out)
+        products.baddbmm_(chunk.transform_image(mine).mT, chunk.transform_derivative(g[part].movedim(1, 3)))
     q = x.new_tensor(_Q_TIMES_24) / 24
     return torch.einsum("ph,pqio,qw->oihw", q, products.view(6, 6, c_in, c_out), q)
 
@@ -121,56 +123,49 @@ def _tiles(h: int, w: int) -> int:
     return -(-h // 4) * -(-w // 4)
 
 
-def _chunks(images: int, h: int, w: int, channels: int) -> Iterator[slice]:
+def _parts(images: int, h: int, w: int, channels: int) -> Iterator[slice]:
     at_once = max(1, _CHUNK * torch.get_num_threads() // (_tiles(h, w) * channels))
     return (slice(first, min(images, first + at_once)) for first in range(0, images, at_once))
 
 
-class _Source:
-    """P d P^T of some images (b, h, w, c_in) at a time, in memory that is used again."""
+class _Chunk:
+    """Some images at a time, (b, h, w, c) here, in little memory: each step writes where the step before last wrote."""
 
-    def __init__(self, x: Tensor) -> None:
-        self.images, self.h, self.w, c_in = x.shape
-        rows, columns = -(-self.h // 4), -(-self.w // 4)
-        tiles = self.images * rows * columns
-        self.p = x.new_tensor(_P)
-        self.padded = x.new_zeros(self.images, 4 * rows + 2, 4 * columns + 2, c_in)
+    def __init__(self, x: Tensor, c_in: int, c_out: int) -> None:
+        self.images, self.h, self.w, _ = x.shape
+        self.rows, self.columns = -(-self.h // 4), -(-self.w // 4)
+        self.c_in, self.c_out = c_in, c_out
+        self.p, self.s, self.st = x.new_tensor(_P), x.new_tensor(_S), x.new_tensor(_S).mT.contiguous()
+        self.padded = x.new_zeros(self.images, 4 * self.rows + 2, 4 * self.columns + 2, c_in)
         b, i, j, _ = self.padded.stride()
-        self.overlapping = self.padded.as_strided((6, 6, self.images, rows, columns, c_in), (i, j, b, 4 * i, 4 * j, 1))
-        self.d = x.new_empty(self.overlapping.shape)
-        self.pd = x.new_empty(6, 6, tiles * c_in)
-        self.pdp = x.new_empty(36, tiles, c_in)
+        tiles = (6, 6, self.images, self.rows, self.columns, c_in)
+        self.overlapping = self.padded.as_strided(tiles, (i, j, b, 4 * i, 4 * j, 1))
+        self.tiles = self.images * self.rows * self.columns
+        self.one, self.other = (x.new_empty(36 * self.tiles * max(c_in, c_out)) for _ in range(2))
 
-    def transformed(self, x: Tensor) -> Tensor:
-        """(36, tiles, c_in)"""
+    def transform_image(self, x: Tensor) -> Tensor:
+        """P d P^T of all tiles, (36, tiles, c_in), into `one`."""
         self.padded[:, 1 : self.h + 1, 1 : self.w + 1].copy_(x)
-        self.d.copy_(self.overlapping)
-        torch.mm(self.p, self.d.view(6, -1), out=self.pd.view(6, -1))
-        torch.bmm(self.p.expand(6, 6, 6), self.pd, out=self.pdp.view(self.pd.shape))
-        return self.pdp
+        each = self.tiles * self.c_in
+        _view(self.one, *self.overlapping.shape).copy_(self.overlapping)
+        torch.mm(self.p, _view(self.one, 6, 6 * each), out=_view(self.other, 6, 6 * each))
+        torch.bmm(self.p.expand(6, 6, 6), _view(self.other, 6, 6, each), out=_view(self.one, 6, 6, each))
+        return _view(self.one, 36, self.tiles, self.c_in)
 
+    def multiply(self, kernels: Tensor) -> None:
+        """The 36 matrix products, (36, tiles, c_out), into `other`."""
+        image = _view(self.one, 36, self.tiles, self.c_in)
+        torch.bmm(image, kernels, out=_view(self.other, 36, self.tiles, self.c_out))
 
-class _Target:
-    """S m S^T of products m (36, tiles, c_out), put together to images (b, h, w, c_out)."""
-
-    def __init__(self, x: Tensor, c_out: int) -> None:
-        images, self.h, self.w, _ = x.shape
-        rows, columns = -(-self.h // 4), -(-self.w // 4)
-        tiles = images * rows * columns
-        self.s = x.new_tensor(_S)
-        self.products = x.new_empty(36, tiles, c_out)
-        self.sm = x.new_empty(4, 6, tiles * c_out)
-        self.sms = x.new_empty(4, 4, tiles * c_out)
-        self.whole = x.new_empty(images, 4 * rows, 4 * columns, c_out)
-        self.tiled = self.whole.view(images, rows, 4, columns, 4, c_out)
-
-    def write(self, y: Tensor, bias: Tensor | None, addend: Tensor | None) -> None:
-        """Write the images, with what is added to them, into y."""
-        torch.mm(self.s, self.products.view(6, -1), out=self.sm.view(4, -1))
-        torch.bmm(self.s.expand(4, 4, 6), self.sm, out=self.sms)
-        images, rows, _, columns, _, c_out = self.tiled.shape
-        self.tiled.copy_(self.sms.view(4, 4, images, rows, columns, c_out).permute(2, 3, 0, 4, 1, 5))
-        inside = self.whole[:, : self.h, : self.w]
+    def write_result(self, y: Tensor, bias: Tensor | None, addend: Tensor | None) -> None:
+        """S m S^T of the products m, put together to images, with what is added to them, into y."""
+        each = self.tiles * self.c_out
+        torch.mm(self.s, _view(self.other, 6, 6 * each), out=_view(self.one, 4, 6 * each))
+        torch.bmm(self.s.expand(4, 4, 6), _view(self.one, 4, 6, each), out=_view(self.other, 4, 4, each))
+        whole = _view(self.one, self.images, 4 * self.rows, 4 * self.columns, self.c_out)
+        tiled = whole.view(self.images, self.rows, 4, self.columns, 4, self.c_out)
+        tiled.copy_(_view(self.other, 4, 4, self.images, self.rows, self.columns, self.c_out).permute(2, 3, 0, 4, 1, 5))
+        inside = whole[:, : self.h, : self.w]
         if addend is None:
             y.copy_(inside) if bias is None else torch.add(inside, bias, out=y)
         else:
@@ -178,25 +173,17 @@ class _Target:
             if bias is not None:
                 y.add_(bias)
 
+    def transform_derivative(self, g: Tensor) -> Tensor:
+        """S^T g S of all tiles of g, (36, tiles, c_out), the transpose of `write_result`; leaves `one` as it is."""
+        each = self.tiles * self.c_out
+        whole = g.new_zeros(self.images, 4 * self.rows, 4 * self.columns, self.c_out)
+        whole[:, : self.h, : self.w].copy_(g)
+        tiled = whole.view(self.images, self.rows, 4, self.columns, 4, self.c_out).permute(2, 4, 0, 1, 3, 5)
+        _view(self.other, *tiled.shape).copy_(tiled)
+        half = torch.mm(self.st, _view(self.other, 4, 4 * each))
+        torch.bmm(self.st.expand(6, 6, 4), half.view(6, 4, each), out=_view(self.other, 6, 6, each))
+        return _view(self.other, 36, self.tiles, self.c_out)
 
-class _Derivative:
-    """S^T g S of derivatives g (b, h, w, c_out), the transpose of what _Target does."""
 
-    def __init__(self, x: Tensor, c_out: int) -> None:
-        images, self.h, self.w, _ = x.shape
-        rows, columns = -(-self.h // 4), -(-self.w // 4)
-        tiles = images * rows * columns
-        self.st = x.new_tensor(_S).mT.contiguous()
-        self.whole = x.new_zeros(images, 4 * rows, 4 * columns, c_out)
-        self.tiled = self.whole.view(images, rows, 4, columns, 4, c_out).permute(2, 4, 0, 1, 3, 5)
-        self.g = x.new_empty(self.tiled.shape)
-        self.sg = x.new_empty(6, 4, tiles * c_out)
-        self.sgs = x.new_empty(36, tiles, c_out)
-
-    def transformed(self, g: Tensor) -> Tensor:
-        """(36, tiles, c_out)"""
-        self.whole[:, : self.h, : self.w].copy_(g)
-        self.g.copy_(self.tiled)
-        torch.mm(self.st, self.g.view(4, -1), out=self.sg.view(6, -1))
-        torch.bmm(self.st.expand(6, 6, 4), self.sg, out=self.sgs.view(6, 6, -1))
-        return self.sgs
+def _view(memory: Tensor, *shape: int) -> Tensor:
+    return memory[: math.prod(shape)].view(shape)
