@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import re
 import shutil
 import threading
@@ -15,51 +14,21 @@ from typing import Any
 
 import pytest
 
+from chromium import By, Keys, Select, WebDriverWait, needs_chromium, start_chromium
 from mgnet_leaderboard.__main__ import main
 from mgnet_leaderboard.measured import Measured
-
-selenium = pytest.importorskip("selenium", reason="the browser tests need selenium")
-from selenium import webdriver  # noqa: E402, only after the check above
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "leaderboard" / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = ("index", "plots", "discrepancies", "comparisons", "digits", "duality", "methods", "contribute", "model/mgnet_2_2_c32_bl")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="chromium or chromedriver is missing: apt-get install chromium chromium-driver"
-    ),
-]
-
-OPTIONS = (
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless browser with a fresh profile."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver = start_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 

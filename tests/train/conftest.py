@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgnet_train import Options, RunSpec, make_spec, start_processes
+from mgnet_train import Options, RunSpec, fit, make_spec, start_processes
 from mgnet_train.errors import StoppedError, UserError
 from mgnet_train.journal import CIRCUMSTANCES, JOURNAL, read_records
 from mgnet_train.processes import Processes
@@ -31,8 +32,11 @@ def _global_switches() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _default_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def _default_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No store, no cache and no data set of the person who tests."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -75,6 +79,7 @@ class Child:
     """A forked process: everything is imported already, so it starts at once."""
 
     def __init__(self, work: Callable[[], int]) -> None:
+        self.code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             code = 70
@@ -92,9 +97,27 @@ class Child:
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
 
-    def wait(self) -> int:
-        """The exit code, negative for a signal."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def wait(self, seconds: float = 120.0) -> int:
+        """The exit code, negative for a signal. Fails when that takes longer; pytest then prints where the process stood."""
+        if not self._ended_within(seconds):
+            for number in (signal.SIGCONT, signal.SIGABRT):  # pytest's fault handler answers the second with all stacks
+                self.kill(number)
+            if not self._ended_within(5.0):
+                self.kill()
+                self._ended_within(5.0)
+            raise AssertionError(f"process {self.pid} did not end within {seconds:.0f} s")
+        assert self.code is not None
+        return self.code
+
+    def _ended_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.code is None and time.monotonic() < deadline:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self.code = os.waitstatus_to_exitcode(status)
+            else:
+                time.sleep(0.002)
+        return self.code is not None
 
 
 @pytest.fixture
@@ -108,6 +131,36 @@ def child() -> Iterator[Callable[[Callable[[], int]], Child]]:
 
     yield start
     for one in children:
-        with suppress(ProcessLookupError, ChildProcessError):
+        if one.code is None:
             one.kill()
             one.wait()
+
+
+@pytest.fixture
+def together(child: Callable[[Callable[[], int]], Child]) -> Callable[[Callable[[Processes], object]], list[Child]]:
+    """Start two forked processes that do some work as one group, as torchrun would start them."""
+
+    def start(work: Callable[[Processes], object]) -> list[Child]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+
+        def member(rank: int) -> Callable[[], int]:
+            def joined() -> int:
+                os.environ |= {**address, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                processes = start_processes("cpu")
+                work(processes)
+                processes.close()
+                return 0
+
+            return joined
+
+        return [child(member(rank)) for rank in range(2)]
+
+    return start
+
+
+@pytest.fixture
+def ranks(together: Callable[[Callable[[Processes], object]], list[Child]]) -> Callable[[RunSpec, Options], list[Child]]:
+    """Start two forked processes that train together."""
+    return lambda spec, options: together(lambda processes: fit(spec, options, processes))

@@ -16,7 +16,7 @@ from mgnet_train.orderings import Measured, orderings, paired_gap
 from mgnet_train.plan import distinct_runs, forward_macs, plan
 from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
-from mgnet_train.reproduction import array_script, table_lines
+from mgnet_train.reproduction import table_lines
 from mgnet_train.study import STUDIES
 
 NOWHERE = Commit(sha=None, dirty=False)
@@ -85,13 +85,6 @@ def test_the_table_prints_reported_against_measured(
     line = table_lines([row], quietly.runs)[1]
     assert "99.49" in line
     assert "1/2" in line
-
-
-def test_the_array_script_requeues_a_stopped_task_and_needs_nothing_of_ours_but_the_command() -> None:
-    script = array_script(distinct_runs(_plan("v2/table2")), ["mgnet-train", "reproduce", "v2/table2"], workers=8)
-    assert "--array=0-3" in script
-    assert "scontrol requeue" in script
-    assert "mgnet-train reproduce v2/table2 &" in script
 
 
 def test_status_tells_a_finished_run_from_an_interrupted_one(

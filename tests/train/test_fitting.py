@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import mgnet_models
+from mgnet_models import short_convolutions
+from mgnet_models.memory import MemoryMode
+from mgnet_models.winograd import convolve
 from mgnet_train import Options, RunSpec, fit, load_dataset, make_spec
 from mgnet_train.__main__ import main
 from mgnet_train.augment import Normaliser
+from mgnet_train.errors import UserError
 from mgnet_train.journal import JOURNAL, read_records
 from mgnet_train.processes import Processes
 from mgnet_train.provenance import current_commit
-from mgnet_train.tracking import quiet_mlflow
+from mgnet_train.tracking import WEIGHTS, quiet_mlflow
 
 FinalState = Callable[[Path], object]
 
@@ -130,29 +135,116 @@ def test_a_step_does_not_wait_for_the_device(tiny_spec: Callable[..., RunSpec], 
     assert counts[0] == counts[1]
 
 
-def test_the_fast_tier_computes_in_bfloat16_and_in_channels_last(
-    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("overrides", "dtype", "channels_last"),
+    [
+        ({"precision": "fast"}, torch.bfloat16, True),
+        ({}, torch.float32, True),
+        ({"layout": "contiguous"}, torch.float32, False),
+    ],
+)
+def test_precision_and_layout_are_those_of_the_recipe_and_named_in_the_log(
+    overrides: dict[str, str],
+    dtype: torch.dtype,
+    channels_last: bool,
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    one_process: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    seen: set[tuple[torch.dtype, bool]] = set()
+    seen: set[tuple[torch.dtype, torch.dtype]] = set()
     linear = torch.nn.functional.linear
 
     def watched(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         answer = linear(images, weight, bias)
-        seen.add((answer.dtype, weight.dtype == torch.float32))
+        seen.add((answer.dtype, weight.dtype))
         return answer
 
-    layouts: set[bool] = set()
+    layouts: set[tuple[bool, bool]] = set()
     conv = torch.nn.Conv2d.forward
 
     def watched_conv(self: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
         answer = conv(self, images)
-        layouts.add(self.weight.is_contiguous(memory_format=torch.channels_last))
-        seen.add((answer.dtype, self.weight.dtype == torch.float32))
+        form = torch.channels_last
+        if self.in_channels > 1:  # with one channel both layouts are the same
+            layouts.add((self.weight.is_contiguous(memory_format=form), answer.is_contiguous(memory_format=form)))
+        seen.add((answer.dtype, self.weight.dtype))
         return answer
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     monkeypatch.setattr(torch.nn.Conv2d, "forward", watched_conv)
-    result = fit(tiny_spec(epochs="1", precision="fast"), quietly, one_process).result
-    assert seen == {(torch.bfloat16, True)}
-    assert layouts == {True}
-    assert result.recipe.values["precision"] == "fast"
+    spec = tiny_spec(epochs="1", **overrides)
+    values = fit(spec, replace(quietly, quiet=False), one_process).result.recipe.values
+    assert seen == {(dtype, torch.float32)}
+    assert layouts == {(channels_last, channels_last)}
+    assert (values["precision"], values["layout"]) == (spec.recipe.precision, spec.recipe.layout)
+    numbers = "bfloat16 autocast" if dtype == torch.bfloat16 else "float32"
+    line = f"arithmetic: {numbers}, {values['layout']}, direct convolutions on cpu (--precision, --layout, --convolution)"
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("convolution", ["auto", "direct"])
+def test_wide_networks_take_the_short_way_unless_told_otherwise(
+    convolution: str,
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    one_process: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = tiny_spec(model="MgNet[1,1]-[128]-B^l", epochs="1", batch_size="512", convolution=convolution)
+    assert spec.recipe.convolution == ("winograd" if convolution == "auto" else "direct")
+    calls: list[int] = []
+
+    def watched(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return convolve(x, kernels)
+
+    monkeypatch.setattr(short_convolutions, "convolve", watched)
+    fit(spec, replace(quietly, quiet=False), one_process)
+    assert bool(calls) == (convolution == "auto")
+    assert f"{spec.recipe.convolution} convolutions on cpu" in capsys.readouterr().out
+
+
+def test_a_wide_network_is_trained_to_the_same_bits_again(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, tmp_path: Path, final_state: FinalState
+) -> None:
+    spec = tiny_spec(model="MgNet[1,1]-[128]-B^l", epochs="1", batch_size="512")
+    folders = [fit(spec, replace(quietly, runs=tmp_path / str(time)), one_process).folder for time in range(2)]
+    assert final_state(folders[0]) == final_state(folders[1])
+
+
+def test_the_memory_mode_of_the_recipe_changes_rounding_only(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[str] = []
+    set_mode = mgnet_models.MgNet.set_memory_mode
+
+    def watched(self: mgnet_models.MgNet, mode: MemoryMode) -> None:
+        modes.append(mode)
+        set_mode(self, mode)
+
+    monkeypatch.setattr(mgnet_models.MgNet, "set_memory_mode", watched)
+    first, second = (
+        load_file(fit(tiny_spec(epochs="1", memory=memory), quietly, one_process).folder / WEIGHTS)
+        for memory in ("default", "deep")
+    )
+    assert modes == ["deep"]
+    for name, values in first.items():
+        torch.testing.assert_close(second[name], values, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "mgresnet18_al_bl"}, "memory=lean asked for, but .* has no memory modes: use memory=default"),
+        ({"form": "literal"}, "memory=lean is of the residual form: use form=residual"),
+    ],
+)
+def test_a_memory_mode_that_the_network_has_not_is_refused(
+    options: dict[str, str], message: str, tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(tiny_spec(memory="lean", **options), quietly, one_process)
+    assert not list(quietly.runs.glob("*"))

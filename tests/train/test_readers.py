@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import MNIST
 
 from mgnet_train import load_dataset
-from mgnet_train.data.image_folder import FolderDataset
+from mgnet_train.data.image_files import StreamedDataset
 from mgnet_train.errors import DataError
 from mgnet_train.processes import Processes
 from mgnet_train.recipes import find_recipe
@@ -171,23 +171,29 @@ def imagenet(tmp_path: Path) -> Path:
 ALONE = Processes(rank=0, world=1, device=torch.device("cpu"))
 
 
+def _folder(imagenet: Path) -> StreamedDataset:
+    data = load_dataset("imagenet", imagenet.parent)
+    assert isinstance(data, StreamedDataset)
+    return data
+
+
 def test_damaged_test_files_count_as_images_and_are_named_but_never_replaced(imagenet: Path) -> None:
-    test = StreamingTest(FolderDataset("imagenet", imagenet), batch_size=3, processes=ALONE, workers=0)
+    test = StreamingTest(_folder(imagenet), batch_size=3, processes=ALONE, workers=0)
     labels = torch.cat([labels for _, labels in test])
     assert labels.tolist() == [0, 0, 1, 1, 1, 1]
     assert test.unreadable == 2
-    assert {path.name for path in test.damaged} == {"0.JPEG", "1.JPEG"}
+    assert test.damaged == {str(imagenet / "val" / "n01440764" / name) for name in ("0.JPEG", "1.JPEG")}
 
 
 def test_grey_and_cmyk_images_become_three_channels_of_the_networks_size(imagenet: Path) -> None:
-    test = StreamingTest(FolderDataset("imagenet", imagenet), batch_size=8, processes=ALONE, workers=0)
+    test = StreamingTest(_folder(imagenet), batch_size=8, processes=ALONE, workers=0)
     assert next(iter(test))[0].shape == (6, 3, 224, 224)
 
 
 def _streamed(imagenet: Path, *, workers: int, first_step: int = 0, rank: int = 0, world: int = 1) -> list[Any]:
     recipe = find_recipe("paper-v2", dataset="imagenet", model="x").with_overrides({"batch_size": "4"})
     processes = Processes(rank=rank, world=world, device=torch.device("cpu"))
-    train = StreamingTraining(FolderDataset("imagenet", imagenet), recipe, seed=0, processes=processes, workers=workers)
+    train = StreamingTraining(_folder(imagenet), recipe, seed=0, processes=processes, workers=workers)
     return list(train.epoch(1, first_step=first_step))
 
 
@@ -211,14 +217,14 @@ def test_a_damaged_training_file_is_stood_in_for_by_its_class_and_too_many_stop_
     labels = torch.cat([batch.labels for batch in _streamed(imagenet, workers=0)])
     assert sorted(labels.tolist()) == [0] * 6 + [1] * 6
     files[1].write_bytes(b"")
-    with pytest.raises(DataError, match=r"2 damaged image files, as .*0\.JPEG"):
+    with pytest.raises(DataError, match=r"2 damaged images, as .*0\.JPEG"):
         _streamed(imagenet, workers=0)
 
 
 def test_the_digest_of_a_folder_changes_with_a_name_or_a_size(imagenet: Path) -> None:
-    before = FolderDataset("imagenet", imagenet).sha256
+    before = _folder(imagenet).sha256
     path = imagenet / "train" / "n01440764" / "0.JPEG"
     path.rename(path.with_name("00.JPEG"))
-    renamed = FolderDataset("imagenet", imagenet).sha256
+    renamed = _folder(imagenet).sha256
     path.with_name("00.JPEG").write_bytes(b"shorter")
-    assert len({before, renamed, FolderDataset("imagenet", imagenet).sha256}) == 3
+    assert len({before, renamed, _folder(imagenet).sha256}) == 3

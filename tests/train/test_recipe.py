@@ -126,6 +126,7 @@ def test_an_overridden_recipe_does_not_keep_its_name() -> None:
         ({"milestones": "30,20"}, r"milestones=\(30, 20\) must be positive and increasing"),
         ({"schedule": "cosine"}, r"have no meaning for schedule=cosine"),
         ({"accumulate": "100"}, r"accumulate=100 leaves fewer than 2 images of batch_size=128"),
+        ({"batchnorm": "sync", "memory": "lean"}, r"memory=lean repeats a BatchNorm of one process: use batchnorm=averaged"),
         ({"init": "xavier"}, r"recipe field init='xavier'"),
     ],
 )

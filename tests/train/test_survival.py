@@ -10,16 +10,20 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
-from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, training
+from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, provenance, sender, training
 from mgnet_train.errors import BusyError, DivergedError, ExitCode, StoppedError, UserError
 from mgnet_train.journal import IS_EXACT, JOURNAL, read_records
+from mgnet_train.lock import exclusive
 from mgnet_train.processes import Processes
+from mgnet_train.progress import Progress
 
 Start = Callable[[Callable[[], int]], Any]
 FinalState = Callable[[Path], object]
@@ -50,7 +54,7 @@ def _train(spec: RunSpec, options: Options, processes: Processes) -> Callable[[]
 
 
 def _wait_for_lines(folder: Path, lines: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(read_records(folder / JOURNAL, 0)[0]) < lines and not (folder / "result.json").exists():
         assert time.monotonic() < deadline, "the child did not train"
         time.sleep(0.001)
@@ -294,7 +298,7 @@ def test_a_disk_that_takes_no_checkpoint_for_a_while_does_not_stop_the_training(
 
     assert child(work).wait() == 0
     first = next(record for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "epoch")
-    assert first.metrics["checkpoint/failures"] == 1
+    assert first.metrics["system/failed_checkpoints"] == 1
     weights, stream = final_state(folder)  # type: ignore[misc]
     reference, reference_stream = undisturbed  # type: ignore[misc]
     assert weights == reference
@@ -343,3 +347,69 @@ def test_a_number_that_is_not_finite_stops_the_run_and_never_reaches_a_checkpoin
     assert training.all_finite(t for t in state["network"].values() if torch.is_tensor(t))
     assert (state["epoch"], state["step"]) == (1, 1)
     assert not (folder / "result.json").exists()
+
+
+def test_a_process_that_is_killed_inside_the_progress_display_holds_up_no_other(child: Start) -> None:
+    """tqdm's own lock is shared by forked processes, and one that dies with it would keep it."""
+    Progress(images=1, done=0).close()
+
+    def die() -> int:
+        tqdm.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    def go_on() -> int:
+        Progress(images=1, done=0).close()
+        return 0
+
+    assert child(die).wait() == -signal.SIGKILL
+    assert child(go_on).wait(seconds=10) == 0
+
+
+def _hold(path: Path) -> Callable[[], int]:
+    def work() -> int:
+        with exclusive(path):
+            path.with_name("held").touch()
+            time.sleep(60)
+        return 0
+
+    return work
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.001)
+
+
+def test_waiting_for_another_process_has_an_end_and_a_dead_one_is_not_waited_for(child: Start, tmp_path: Path) -> None:
+    holder = child(_hold(tmp_path / "one.lock"))
+    _wait_for(tmp_path / "held")
+    expected = r"one.lock has been held by another process for 0.1 s: wait for that process, or end it"
+    with pytest.raises(BusyError, match=expected), exclusive(tmp_path / "one.lock", seconds=0.1):
+        pass
+    holder.kill()
+    holder.wait()
+    with exclusive(tmp_path / "one.lock", seconds=0.1):
+        pass
+
+
+def test_a_sender_waits_for_an_earlier_one_only_as_long_as_its_training_lives(
+    child: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child(_hold(tmp_path / "sender.lock"))
+    _wait_for(tmp_path / "held")
+    monkeypatch.setattr(sender, "exclusive", partial(exclusive, seconds=0.1))
+    sender.send_beside(tmp_path, parent=-1)
+    assert "BusyError: " in capsys.readouterr().out
+
+
+def test_a_git_that_does_not_answer_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nexec sleep 60\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(provenance, "_GIT_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"^git ls-files .* took more than 0.2 s: make that disk answer, or install the package$"):
+        provenance.current_commit()

@@ -104,6 +104,29 @@ def test_a_server_that_is_not_there_costs_no_metric_and_the_run_is_sent_later(
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
 
 
+def test_a_store_that_fails_between_the_run_and_its_description_gets_the_description_later(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fit(tiny_spec(epochs="1"), quietly, one_process).folder
+    sender = Sender(folder)
+    from mgnet_train.tracking import MlflowRun
+
+    def fails(self: MlflowRun, run_id: str) -> None:
+        raise ConnectionError("the store is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowRun, "_log_dataset", fails)
+        with pytest.raises(ConnectionError):
+            sender.send_new()
+    run = MlflowRun(folder, f"sqlite:///{quietly.runs / 'mlflow.db'}")
+    client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
+    [only] = client.search_runs([client.get_experiment_by_name("mgnet").experiment_id])
+    assert only.info.run_id == run.run_id
+    assert only.data.params["recipe.batch_size"] == "256"
+    [data] = only.inputs.dataset_inputs
+    assert (data.dataset.name, json.loads(data.dataset.profile)) == ("digits", {"train_images": 1437, "test_images": 360})
+
+
 @pytest.mark.nightly
 def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_takes_any_number_of_images(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
@@ -123,8 +146,12 @@ def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_take
     assert done.stdout.strip() == f"(5, 10) {outcome.result.parameters}", done.stderr
 
 
-def test_a_network_that_cannot_be_exported_is_told_in_a_tag_and_costs_nothing_else(
-    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+def test_a_network_that_cannot_be_exported_is_told_in_the_log_and_a_tag_and_costs_nothing_else(
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    one_process: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     outcome = fit(tiny_spec(epochs="1"), quietly, one_process)
 
@@ -136,9 +163,14 @@ def test_a_network_that_cannot_be_exported_is_told_in_a_tag_and_costs_nothing_el
     journal.end("FINISHED", is_exact=False)
     journal.close()
     Sender(outcome.folder).send_new()
-    run_id = json.loads((outcome.folder / "mlflow.json").read_text())["run_id"]
-    run = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}").get_run(run_id)
+    told = [line for line in capsys.readouterr().out.splitlines() if "exported" in line]
+    assert told == [f"{outcome.folder.name}: mgnet.exported_model is none (RuntimeError: this graph breaks)"]
+    client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
+    run = client.get_run(json.loads((outcome.folder / "mlflow.json").read_text())["run_id"])
     assert run.info.status == "FINISHED"
+    assert not client.search_logged_models([run.info.experiment_id])
+    assert not run.outputs.model_outputs
+    assert "mgnet.registered_model" not in run.data.tags
     assert run.data.tags["mgnet.exported_model"] == "none (RuntimeError: this graph breaks)"
     assert run.data.tags["mgnet.resume_exact"] == "false"
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgnet_train.errors import BusyError, UserError
+from mgnet_train.errors import BusyError, StoppedError, UserError
 from mgnet_train.fitting import fit
 from mgnet_train.processes import Processes
 from mgnet_train.result import Result, read_result
 from mgnet_train.settings import Options, RunSpec
+from mgnet_train.signals import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +29,21 @@ class Failure:
 def work_through(specs: Sequence[RunSpec], options: Options, processes: Processes, say: Callable[[str], None]) -> list[Failure]:
     """Train every run that is not finished and that nobody else trains. StoppedError ends it; it can be begun again."""
     failures = []
-    for number, spec in enumerate(specs, start=1):
-        place = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
-        try:
-            outcome = fit(spec, options, processes)
-        except BusyError:
-            say(f"{place}: another process trains it")
-        except UserError as error:
-            failures.append(Failure(spec=spec, message=str(error)))
-            say(f"{place}: FAILED, {error}")
-        else:
-            how = "finished before" if outcome.was_finished else f"{outcome.result.train_seconds:.1f} s"
-            say(f"{place}: {outcome.result.accuracy_last:.2f} % ({how})")
+    with StopRequest() as stop:
+        for number, spec in enumerate(specs, start=1):
+            if any(processes.any_of(stop.asked)):
+                raise StoppedError("stopped by a signal between two runs")
+            place = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
+            try:
+                outcome = fit(spec, options, processes)
+            except BusyError:
+                say(f"{place}: another process trains it")
+            except UserError as error:
+                failures.append(Failure(spec=spec, message=str(error)))
+                say(f"{place}: FAILED, {error}")
+            else:
+                how = "finished before" if outcome.was_finished else f"{outcome.result.train_seconds:.1f} s"
+                say(f"{place}: {outcome.result.accuracy_last:.2f} % ({how})")
     return failures
 
 

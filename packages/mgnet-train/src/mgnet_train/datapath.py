@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mgnet_train.batches import ResidentTest, ResidentTraining
 from mgnet_train.data.dataset import ResidentDataset
-from mgnet_train.data.image_folder import FolderDataset
+from mgnet_train.data.image_files import StreamedDataset
 from mgnet_train.loop import TestImages
 from mgnet_train.processes import Processes
 from mgnet_train.recipe import Recipe
 from mgnet_train.streaming import StreamingTest, StreamingTraining
 from mgnet_train.training import TrainingImages
 
-Dataset = ResidentDataset | FolderDataset
+Dataset = ResidentDataset | StreamedDataset
 
 
 def training_images(data: Dataset, recipe: Recipe, *, seed: int, processes: Processes, workers: int) -> TrainingImages:

@@ -14,9 +14,11 @@ from mgnet_train.processes import start_processes
 from mgnet_train.recipes import find_recipe
 
 
-def evaluate_checkpoint(path: Path, *, dataset: str, data_dir: Path, device: str, precision: str) -> tuple[Evaluation, list[Path]]:
-    """The counts, and the image files that could not be read. Raises UserError when checkpoint and data do not fit."""
-    data = load_dataset(dataset, data_dir)
+def evaluate_checkpoint(
+    path: Path, *, dataset: str, data_dir: Path, source: str | None, workers: int, device: str, precision: str
+) -> tuple[Evaluation, list[str]]:
+    """The counts, and the places of the damaged images. Raises UserError when checkpoint and data do not fit."""
+    data = load_dataset(dataset, data_dir, source=source, workers=workers)
     try:
         network = mgnet_models.load_checkpoint(path)
     except ValueError as error:
@@ -28,7 +30,7 @@ def evaluate_checkpoint(path: Path, *, dataset: str, data_dir: Path, device: str
     processes = start_processes(device)
     recipe = find_recipe(None, dataset=dataset, model="").with_overrides({"precision": precision})
     arithmetic = Arithmetic(recipe, processes.device)
-    images = test_images(data, batch_size=256, processes=processes, workers=4)
+    images = test_images(data, batch_size=256, processes=processes, workers=workers)
     counts = evaluate(
         arithmetic.place(network),
         images,

@@ -16,6 +16,8 @@ import mgnet_models
 from mgnet_train.atomic import write_json
 from mgnet_train.certificate import CERTIFICATE, certify, verifier
 from mgnet_train.checkpoint import Checkpoints
+from mgnet_train.data.contents import contents_sha256
+from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.loading import load_dataset
 from mgnet_train.datapath import Dataset, test_images, training_images
 from mgnet_train.errors import DivergedError, ExitCode, StoppedError, UserError
@@ -54,7 +56,7 @@ def fit(spec: RunSpec, options: Options, processes: Processes) -> Outcome:
 
     Raises UserError (and its kinds BusyError, DivergedError, DataError) and StoppedError; everything written stays usable.
     """
-    data = load_dataset(spec.dataset, options.data_dir)
+    data = load_dataset(spec.dataset, options.data_dir, source=options.source, workers=options.workers)
     threads = options.threads or data.facts.cpu_threads
     if threads is not None:
         torch.set_num_threads(threads)
@@ -83,12 +85,14 @@ class _Start:
         self._folder, self._data = folder, data
         self._same_environment = True
         recipe = spec.recipe
+        self._train_images = training_images(data, recipe, seed=spec.seed, processes=processes, workers=options.workers)
+        self._test_images = test_images(data, batch_size=max(256, recipe.batch_size), processes=processes, workers=options.workers)
         self._training = Training(
             network,
             Course(
                 recipe=recipe,
-                train=training_images(data, recipe, seed=spec.seed, processes=processes, workers=options.workers),
-                test=test_images(data, batch_size=max(256, recipe.batch_size), processes=processes, workers=options.workers),
+                train=self._train_images,
+                test=self._test_images,
                 classes=data.facts.model_data.num_classes,
                 processes=processes,
                 log_every=options.log_every,
@@ -112,7 +116,7 @@ class _Start:
         checkpoints = Checkpoints(self._folder, self._spec.identity)
         state = self._processes.share(checkpoints.load() if self._processes.leads else None)
         progress = self._progress(state)
-        for note in self._options.notes:
+        for note in (*self._options.notes, str(self._training.arithmetic)):
             progress.say(note)
         for complaint in checkpoints.complaints:
             progress.say(f"{complaint}; going on from the previous one")
@@ -120,7 +124,7 @@ class _Start:
             self._training.load_state_dict(state)
             progress.say(f"resuming {self._folder.name} at epoch {self._training.epoch + 1}, step {self._training.step + 1}")
             self._compare_environment(progress)
-        self._write_config()
+        self._settle_config(stop, progress)
         journal = Journal(self._folder) if self._processes.leads else None
         sender = start_sender(self._folder) if journal is not None and self._options.track == "now" else None
         keeper = FileKeeper(
@@ -130,6 +134,7 @@ class _Start:
             progress=progress,
             stop=stop,
             processes=self._processes,
+            damaged=self._damaged,
             seconds=self._options.checkpoint_seconds,
         )
         result = self._guarded(keeper, journal, progress)
@@ -223,9 +228,50 @@ class _Start:
             )
         return self._same_environment and not journal.replay_mismatches
 
-    def _write_config(self) -> None:
-        if not self._processes.leads or (self._folder / CONFIG).exists():
-            return
+    def _damaged(self) -> set[str]:
+        """The places of the damaged images that this process has met."""
+        return set().union(*(getattr(images, "damaged", ()) for images in (self._train_images, self._test_images)))
+
+    def _settle_config(self, stop: StopRequest, progress: Progress) -> None:
+        """Write config.json at the first start; at a later one refuse other data than the first had."""
+        leads = self._processes.leads
+        if self._processes.share(not (self._folder / CONFIG).exists() if leads else None):
+            contents = self._contents_sha256(stop, progress) if self._options.digest_contents else None
+            if leads:
+                self._write_config(contents)
+        elif refusal := self._processes.share(self._other_data() if leads else None):
+            raise UserError(refusal)
+
+    def _other_data(self) -> str | None:
+        first, now = read_json(self._folder / CONFIG).get("data", {}).get("sha256"), self._data.sha256
+        if first in (None, now):
+            return None
+        return (
+            f"{self._folder} was begun on other {self._data.name} images (digest {first[:12]}, now {now[:12]}): "
+            "give the first ones with --data-dir or --source, or begin anew with --runs"
+        )
+
+    def _contents_sha256(self, stop: StopRequest, progress: Progress) -> str | None:
+        """Read all data; None on processes that do not lead, which meanwhile wait and pass on signals."""
+        if isinstance(self._data, ResidentDataset):
+            return self._data.sha256
+
+        def go_on(*, done: bool = False) -> bool:
+            asked, ended = self._processes.any_of(stop.asked, done)
+            if asked:
+                raise StoppedError("stopped by a signal before the first step")
+            return not ended
+
+        if not self._processes.leads:
+            while go_on():
+                pass
+            return None
+        progress.say(f"reading all of {self._data.name} for the digest of its contents")
+        digest = contents_sha256(self._data, threads=self._options.workers, between=go_on)
+        go_on(done=True)
+        return digest
+
+    def _write_config(self, contents_sha256: str | None) -> None:
         data, network = self._data, self._training.network
         config: dict[str, Any] = {
             "schema_version": 1,
@@ -236,6 +282,7 @@ class _Start:
             "data": {
                 "name": data.name,
                 "sha256": data.sha256,
+                "contents_sha256": contents_sha256,
                 "train_images": len(data.train),
                 "test_images": len(data.test),
             },

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 JOURNAL = "journal.jsonl"
-CIRCUMSTANCES = ("perf/", "system/", "checkpoint/")  # metrics of the machine; all others are results and must come again
+CIRCUMSTANCES = ("perf/", "system/")  # metrics of the machine; all others are results and must come again
 IS_EXACT = "resume/is_exact"
 
 

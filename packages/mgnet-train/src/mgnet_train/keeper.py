@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mgnet_train.checkpoint import Checkpoints
@@ -19,7 +20,10 @@ _MOST_FAILED_SAVES = 5
 
 
 class FileKeeper:
-    """Keeps one run's files. On processes that do not lead, `journal` is None and nothing is written."""
+    """Keeps one run's files. On processes that do not lead, `journal` is None and nothing is written.
+
+    `damaged` gives the places of the damaged images that this process has met so far.
+    """
 
     def __init__(
         self,
@@ -30,20 +34,24 @@ class FileKeeper:
         progress: Progress,
         stop: StopRequest,
         processes: Processes,
+        damaged: Callable[[], set[str]],
         seconds: float,
     ) -> None:
         self._folder, self._checkpoints, self._journal, self._progress = folder, checkpoints, journal, progress
         self._stop, self._processes, self._seconds = stop, processes, seconds
+        self._damaged, self._told = damaged, set[str]()
         self._last_save = time.monotonic()
         self._load = MachineLoad()
         self.failed_saves = 0
 
     def log(self, kind: str, step: int, metrics: dict[str, float]) -> None:
-        """Write metrics to the journal, and an epoch's as a line for people."""
+        """Write metrics to the journal; at an epoch's end tell people, with the images that were damaged."""
+        if kind == "epoch":
+            self._tell_damaged()
         if self._journal is None:
             return
         if kind == "epoch":
-            metrics = metrics | {"checkpoint/failures": float(self.failed_saves)} | self._load.read()
+            metrics = metrics | {"system/failed_checkpoints": float(self.failed_saves)} | self._load.read()
             self._progress.say(_epoch_line(step, metrics))
             write_state(self._folder, "running", epoch=step)
         self._journal.log(kind, step, metrics)
@@ -81,6 +89,12 @@ class FileKeeper:
     def advanced(self, images: int, epoch: int) -> None:
         """Count trained images."""
         self._progress.advance(images, epoch=epoch)
+
+    def _tell_damaged(self) -> None:
+        new = self._processes.union(self._damaged()) - self._told
+        for place in sorted(new):
+            self._progress.say(f"damaged image: {place}")
+        self._told |= new
 
 
 def _epoch_line(epoch: int, metrics: dict[str, float]) -> str:

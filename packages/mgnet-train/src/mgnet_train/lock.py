@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,19 @@ from pathlib import Path
 from mgnet_train.errors import BusyError
 
 LOCK = "lock"
+_LONGEST_WAIT = 300.0
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """A forked process, as a worker that reads images, must not keep a lock whose holder was killed."""
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class FolderLock:
@@ -25,11 +39,13 @@ class FolderLock:
             holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(self._file)
             raise BusyError(f"{folder} is being trained by {holder}: wait for it, or use another --seed or --runs") from None
+        _held.add(self._file)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process train here."""
+        _held.discard(self._file)
         os.close(self._file)
 
 
@@ -49,11 +65,23 @@ def is_locked(folder: Path) -> bool:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process after the other; waits for its turn."""
+def exclusive(path: Path, *, seconds: float = _LONGEST_WAIT) -> Iterator[None]:
+    """One process after the other; waits for its turn. Raises BusyError when that takes longer than `seconds`."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        deadline = time.monotonic() + seconds
+        while not _took(file):
+            if time.monotonic() > deadline:
+                raise BusyError(f"{path} has been held by another process for {seconds:g} s: wait for that process, or end it")
+            time.sleep(0.02)
         yield
     finally:
         os.close(file)
+
+
+def _took(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -57,7 +57,7 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     parts = _parts(batch, recipe.accumulate)
     for number, part in enumerate(parts, start=1):
-        with _gradients_kept_back(network, number < len(parts)), arithmetic.autocast():
+        with _gradients_kept_back(network, number < len(parts)), arithmetic.context():
             logits = network(arithmetic.images(part.images))
             loss_sum = _loss_sum(logits.float(), part, recipe.label_smoothing)
             (loss_sum * (processes.world / part.of_step)).backward()
@@ -83,7 +83,7 @@ def evaluate(
     try:
         for x, y in images:
             between_batches()
-            with arithmetic.autocast():
+            with arithmetic.context():
                 logits = network(arithmetic.images(x))
             loss += F.cross_entropy(logits.float(), y, reduction="sum")
             confusion += torch.bincount(y * classes + logits.argmax(1), minlength=classes * classes)

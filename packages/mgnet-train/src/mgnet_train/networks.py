@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
+from mgnet_models.memory import MemoryMode
 from mgnet_train.errors import UserError, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe
@@ -69,6 +70,18 @@ def executed_form(network: nn.Module, form: str) -> nn.Module:
     if not hasattr(network, "forward_literal"):
         raise UserError(f"form=literal asked for, but {type(network).__name__} has one form only: use form=residual")
     return LiteralForm(network)
+
+
+def keep_for_backward(network: nn.Module, memory: MemoryMode) -> None:
+    """Set what a MgNet keeps for the backward pass. Raises UserError for a network that has no such modes."""
+    if memory == "default":
+        return
+    if not isinstance(network, mgnet_models.MgNet):
+        raise UserError(f"memory={memory} asked for, but {type(network).__name__} has no memory modes: use memory=default")
+    try:
+        network.set_memory_mode(memory)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def notation_of(network: nn.Module) -> str | None:

@@ -2,8 +2,10 @@
 
 exact: float32 without TF32, deterministic algorithms. The same machine, thread count and recipe give the same bits, also
        across kills and restarts.
-fast:  bfloat16 autocast and channels_last; on CUDA also TF32, compiled networks and CUDA graphs. The same samples in the
-       same order; no promise about bits.
+fast:  bfloat16 autocast; on CUDA also TF32, compiled networks and CUDA graphs. The same samples in the same order; no
+       promise about bits.
+
+The memory layout and the way of the convolutions are the recipe's own fields.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from mgnet_models import ShortConvolutions
 from mgnet_train.recipe import Recipe
 
 
@@ -23,17 +26,23 @@ class Arithmetic:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.is_fast = recipe.precision == "fast"
         self._device = device
+        resolved = recipe.resolved(device.type)
+        self._layout = torch.channels_last if resolved.layout == "channels_last" else torch.contiguous_format
+        self._may_be_short = resolved.convolution == "winograd" and device.type == "cpu" and not self.is_fast
+        self._is_short = False
         if not self.is_fast:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(not self.is_fast)
+        # The deterministic mode would also fill each new tensor with NaN before an operation overwrites it.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = self.is_fast
         torch.set_float32_matmul_precision("high" if self.is_fast else "highest")
         torch.backends.cudnn.allow_tf32 = self.is_fast
 
     def place(self, network: nn.Module) -> nn.Module:
-        """The network on its device, in the tier's memory layout."""
-        layout = torch.channels_last if self.is_fast else torch.contiguous_format
-        return network.to(device=self._device, memory_format=layout)  # type: ignore[call-overload]
+        """The network on its device, in the recipe's memory layout."""
+        self._is_short = self._may_be_short and ShortConvolutions.matter_to(network)
+        return network.to(device=self._device, memory_format=self._layout)  # type: ignore[call-overload]
 
     def speed_up(self, network: nn.Module) -> None:
         """Compile in place where it pays: on CUDA, with CUDA graphs. Must precede the replication over processes."""
@@ -41,9 +50,19 @@ class Arithmetic:
             network.compile(mode="reduce-overhead")
 
     def images(self, images: Tensor) -> Tensor:
-        """A batch in the tier's memory layout."""
-        return images.contiguous(memory_format=torch.channels_last) if self.is_fast else images
+        """A batch in the recipe's memory layout."""
+        return images.contiguous(memory_format=self._layout)
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the network and its loss are computed."""
+    def __str__(self) -> str:
+        """One line for the log."""
+        numbers = "bfloat16 autocast" if self.is_fast else "float32"
+        layout = str(self._layout).removeprefix("torch.").removesuffix("_format")
+        way = "winograd" if self._is_short else "direct"
+        kind = f"{numbers}, {layout}, {way} convolutions on {self._device.type}"
+        return f"arithmetic: {kind} (--precision, --layout, --convolution)"
+
+    def context(self) -> AbstractContextManager[object]:
+        """In this the network, its loss and their derivatives are computed."""
+        if self._is_short:
+            return ShortConvolutions()
         return torch.autocast(self._device.type, dtype=torch.bfloat16) if self.is_fast else nullcontext()

@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm  # PyTorch's own would drop the ReLU that timm's BatchNorm holds
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from mgnet_train.errors import UserError
+
+_LONGEST_WAIT = timedelta(minutes=10)  # for another process that is alive; one that died is noticed at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Processes:
         if sync_batchnorm:
             if self.device.type != "cuda":
                 raise UserError("batchnorm=sync needs CUDA devices: use batchnorm=averaged on a CPU")
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = convert_sync_batchnorm(model)
         devices = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(
             model, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -91,6 +94,14 @@ class Processes:
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
+    def union(self, values: set[str]) -> set[str]:
+        """The values of all processes. All must ask at the same step."""
+        if self.control is None:
+            return values
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, values, group=self.control)
+        return set().union(*parts)
+
     def close(self) -> None:
         """Leave the group."""
         if self.world > 1:
@@ -107,8 +118,8 @@ def start_processes(device: str) -> Processes:
     if world == 1:
         return Processes(rank=0, world=1, device=chosen)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=_store_of_this_start(), rank=rank, world_size=world, timeout=timedelta(minutes=10))
-    control = dist.new_group(backend="gloo")
+    dist.init_process_group(backend, store=_store_of_this_start(), rank=rank, world_size=world, timeout=_LONGEST_WAIT)
+    control = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
     assert isinstance(control, dist.ProcessGroup)  # the other type stands for a process outside the group
     return Processes(rank=rank, world=world, device=chosen, control=control)
 
@@ -120,7 +131,7 @@ def _store_of_this_start() -> Store:
     gets names of its own, by the number of restarts, which all processes of one machine know alike. Over several machines
     the numbers may differ; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes torchrun take a new store.
     """
-    store: Store = next(iter(rendezvous("env://")))[0]
+    store: Store = next(iter(rendezvous("env://", timeout=_LONGEST_WAIT)))[0]
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
         store = PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     return store

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TextIO
 
 from tqdm import tqdm
+
+# tqdm's own lock is one for all forked processes: a process that is killed while it holds it would stop the others for ever.
+tqdm.set_lock(threading.RLock())
 
 
 class Progress:

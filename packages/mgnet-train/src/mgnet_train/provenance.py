@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgnet_train.errors import UserError
+
+_GIT_SECONDS = 60.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
@@ -19,7 +23,7 @@ class Commit:
 
 
 def current_commit() -> Commit:
-    """The commit of the working tree that this file is part of."""
+    """The commit of the working tree that this file is part of. Raises UserError when git does not answer."""
     here = Path(__file__).resolve()
     try:
         if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
@@ -49,7 +53,13 @@ def environment(device: Any) -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    call = ["git", *arguments]
+    try:
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{' '.join(call)} in {folder} took more than {_GIT_SECONDS:g} s: make that disk answer, or install the package"
+        ) from None
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -44,6 +44,15 @@ class Recipe(BaseModel):
         default="averaged", description="several processes: own batch statistics with averaged buffers, or SyncBatchNorm"
     )
     precision: Literal["auto", "exact", "fast"] = Field(default="auto", description="tier; auto is exact on CPU, fast on CUDA")
+    layout: Literal["auto", "channels_last", "contiguous"] = Field(
+        default="auto", description="memory layout, rounding only; auto is channels_last, but contiguous for exact on CUDA"
+    )
+    convolution: Literal["auto", "direct", "winograd"] = Field(
+        default="auto", description="how wide 3x3 convolutions are computed, rounding only; auto is winograd for exact on CPU"
+    )
+    memory: Literal["default", "lean", "leaner", "deep"] = Field(
+        default="default", description="what a MgNet keeps for the backward pass; less of it takes more time"
+    )
     form: Literal["residual", "literal"] = Field(default="residual", description="which form of a MgNet is executed")
 
     @field_validator("milestones", mode="before")
@@ -57,6 +66,10 @@ class Recipe(BaseModel):
             raise ValueError(f"milestones={self.milestones} must be positive and increasing")
         if self.schedule == "cosine" and self.milestones:
             raise ValueError(f"milestones={self.milestones} have no meaning for schedule=cosine")
+        if self.form == "literal" and self.memory != "default":
+            raise ValueError(f"memory={self.memory} is of the residual form: use form=residual")
+        if self.batchnorm == "sync" and self.memory != "default":
+            raise ValueError(f"memory={self.memory} repeats a BatchNorm of one process: use batchnorm=averaged")
         if self.batch_size < 2 * self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} leaves fewer than 2 images of batch_size={self.batch_size} in a part")
         return self
@@ -81,9 +94,14 @@ class Recipe(BaseModel):
 
     def resolved(self, device: str) -> Recipe:
         """The recipe with no `auto` left, for a device type (`cpu` or `cuda`)."""
-        if self.precision != "auto":
-            return self
-        return self.model_copy(update={"precision": "exact" if device == "cpu" else "fast"})
+        precision, layout, convolution = self.precision, self.layout, self.convolution
+        if precision == "auto":
+            precision = "exact" if device == "cpu" else "fast"
+        if layout == "auto":  # float32 convolutions on CUDA gain nothing from channels_last
+            layout = "contiguous" if precision == "exact" and device == "cuda" else "channels_last"
+        if convolution == "auto":
+            convolution = "winograd" if precision == "exact" and device == "cpu" else "direct"
+        return self.model_copy(update={"precision": precision, "layout": layout, "convolution": convolution})
 
 
 def _validated(values: dict[str, Any]) -> Recipe:

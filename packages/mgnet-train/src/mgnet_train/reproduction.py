@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mgnet_train.campaign import finished_results
 from mgnet_train.plan import PlannedRow, distinct_runs, training_macs
-from mgnet_train.settings import RunSpec
 
 _CONVENTION = "cost: 3 x forward multiply-adds x training images x epochs"
 
@@ -45,21 +44,3 @@ def _table_line(planned: PlannedRow, runs: Path) -> str:
         best = f"{statistics.fmean(result.accuracy_best for result in results):.2f}"
     seeds = f"{len(results)}/{len(planned.specs)}"
     return f"{planned.row.id:44s} {planned.row.accuracy_printed:>8s} {measured:>15s} {seeds:>6s} {best:>13s}"
-
-
-def array_script(specs: Sequence[RunSpec], command: Sequence[str], *, workers: int) -> str:
-    """An sbatch script whose tasks work through the same list; the locks on the run folders divide the work."""
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            f"#SBATCH --job-name=mgnet --array=0-{min(workers, len(specs)) - 1}",
-            "#SBATCH --gpus-per-task=1 --requeue --signal=B:USR1@120 --open-mode=append",
-            "# The signal comes two minutes before the time limit: the run saves, exits with 75 and is put back in the queue.",
-            " ".join(command) + " &",
-            "trap 'kill -USR1 $!' USR1",
-            "wait $!; code=$?",
-            '[ "$code" -gt 128 ] && { wait $!; code=$?; }',
-            '[ "$code" -eq 75 ] && scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
-            'exit "$code"',
-        ]
-    )

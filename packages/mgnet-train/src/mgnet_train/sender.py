@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from mgnet_train.atomic import write_bytes
+from mgnet_train.errors import BusyError
 from mgnet_train.journal import JOURNAL, Record, read_records
 from mgnet_train.lock import exclusive
 from mgnet_train.store import store_uri
@@ -82,7 +83,7 @@ class Sender:
                 self.send_new()
                 pause = _PAUSE
             except Exception as error:  # the store's; whatever it is, the journal keeps the metrics
-                print(f"{time.strftime('%FT%TZ', time.gmtime())} {type(error).__name__}: {error}", flush=True)
+                _tell(error)
                 self._run = None
                 if orphaned:
                     return
@@ -93,6 +94,21 @@ class Sender:
                 time.sleep(pause)
 
 
+def send_beside(folder: Path, parent: int) -> None:
+    """Follow the folder's journal, after an earlier start's sender that still sends it."""
+    while True:
+        try:
+            with exclusive(folder / "sender.lock"):
+                return Sender(folder).follow(parent)
+        except BusyError as error:
+            _tell(error)
+            if os.getppid() != parent:
+                return None
+
+
+def _tell(error: Exception) -> None:
+    print(f"{time.strftime('%FT%TZ', time.gmtime())} {type(error).__name__}: {error}", flush=True)
+
+
 if __name__ == "__main__":
-    with exclusive(Path(sys.argv[1]) / "sender.lock"):
-        Sender(Path(sys.argv[1])).follow(int(sys.argv[2]))
+    send_beside(Path(sys.argv[1]), int(sys.argv[2]))

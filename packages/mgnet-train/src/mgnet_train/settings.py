@@ -13,6 +13,7 @@ from mgnet_train.networks import Network, find_network
 from mgnet_train.provenance import Commit
 from mgnet_train.recipe import Recipe
 from mgnet_train.recipes import find_recipe
+from mgnet_train.workers import READERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,18 @@ class RunSpec:
 class Options:
     """How one start executes. `track` is now (a sender beside the run) or later (`mgnet-train sync`).
 
+    `source` says where a data set of image files is kept: None for `data_dir/<name>`, or `wds/NAME` or `hfds/NAME` below
+    `data_dir`. `digest_contents` has the first start read every image file once and record a digest of all they hold.
     `certify` has mgnet-verify check the trained network. `notes` say how the process was set up, for the log.
     """
 
     runs: Path = Path("runs")
     data_dir: Path = Path("data")
+    source: str | None = None
+    digest_contents: bool = False
     device: str = "auto"
     threads: int | None = None
-    workers: int = 4
+    workers: int = READERS
     track: str = "now"
     allow_unreachable_store: bool = False
     quiet: bool = False

@@ -8,24 +8,26 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from mgnet_train.atomic import write_json
 from mgnet_train.certificate import CERTIFICATE
 from mgnet_train.figures import draw_figures
 from mgnet_train.journal import IS_EXACT, JOURNAL, Record, read_records
 from mgnet_train.lock import exclusive
+from mgnet_train.mlflow_page import EXPERIMENT_TAGS, IDENTITY_TAG, dataset, parameters, tags
 from mgnet_train.result import RESULT, read_result
 from mgnet_train.runfolder import CONFIG, read_json
 
 EXPERIMENT = "mgnet"
-IDENTITY_TAG = "mgnet.identity"
 MODEL_TAG = "mgnet.exported_model"
+REGISTERED_TAG = "mgnet.registered_model"
 LINK = "mlflow.json"
 FIGURES = "figures"
 WEIGHTS = "model.safetensors"
+_FAILED = "none ("
 
 
 class MlflowRun:
@@ -41,6 +43,7 @@ class MlflowRun:
         with exclusive(folder.parent / ".mlflow.lock"):
             self._client = MlflowClient(uri)
             self.run_id = self._find(uri) or self._create(uri)
+            self._describe()
         write_json(folder / LINK, {"run_id": self.run_id})
         self._client.update_run(self.run_id, status="RUNNING")
 
@@ -69,22 +72,35 @@ class MlflowRun:
         self._client.set_terminated(self.run_id, status, end_time=time)
 
     def _log_model(self) -> None:
-        """Export the network, once. A network that cannot be exported is told in the tag and costs nothing else."""
-        from mgnet_train.exported_model import log_exported_model
+        """Export and register the network, once. What cannot be done is told in the log and the tag, and costs nothing else."""
+        from mgnet_train.exported_model import log_exported_model, register_model
 
-        if self._client.get_run(self.run_id).data.tags.get(MODEL_TAG, "").startswith("models:/"):
-            return
+        address = self._once(
+            MODEL_TAG, lambda: log_exported_model(self._folder, self._folder / WEIGHTS, run_id=self.run_id, uri=self._uri)
+        )
+        if address is not None:
+            self._once(REGISTERED_TAG, lambda: register_model(self._folder, address, run_id=self.run_id, uri=self._uri))
+
+    def _once(self, tag: str, work: Callable[[], str]) -> str | None:
+        """The answer of `work`, which the tag remembers; None when it failed, of which the tag and the log tell."""
+        known: str | None = self._client.get_run(self.run_id).data.tags.get(tag)
+        if known is not None and not known.startswith(_FAILED):
+            return known
         try:
-            said = log_exported_model(self._folder, self._folder / WEIGHTS, run_id=self.run_id, uri=self._uri)
+            answer = work()
         except Exception as error:  # torch.export's and the store's are of many kinds
-            said = f"none ({type(error).__name__}: {' '.join(str(error).split())[:400]})"
-        self._client.set_tag(self.run_id, MODEL_TAG, said)
+            said = f"{_FAILED}{type(error).__name__}: {' '.join(str(error).split())[:400]})"
+            print(f"{self._folder.name}: {tag} is {said}", flush=True)
+            self._client.set_tag(self.run_id, tag, said)
+            return None
+        self._client.set_tag(self.run_id, tag, answer)
+        return answer
 
     def _final_tags(self) -> dict[str, str]:
         ends = [record for record in read_records(self._folder / JOURNAL, 0)[0] if record.kind == "end"]
-        tags = {"mgnet.resume_exact": str(all(record.metrics.get(IS_EXACT) for record in ends)).lower()}
+        exact = {"mgnet.resume_exact": str(all(record.metrics.get(IS_EXACT) for record in ends)).lower()}
         certificate = read_json(self._folder / CERTIFICATE)
-        return tags | ({"mgnet.certificate": certificate["status"]} if "status" in certificate else {})
+        return exact | ({"mgnet.certificate": certificate["status"]} if "status" in certificate else {})
 
     def _find(self, uri: str) -> str | None:
         """The run by the id that the folder remembers, else by its tag."""
@@ -105,13 +121,18 @@ class MlflowRun:
     def _create(self, uri: str) -> str:
         config = self._config
         run = self._client.create_run(
-            self._experiment(uri), start_time=config["started_ms"], tags=_tags(config), run_name=self._folder.name
+            self._experiment(uri), start_time=config["started_ms"], tags=tags(config), run_name=self._folder.name
         )
+        return run.info.run_id
+
+    def _describe(self) -> None:
+        """Log parameters, then the data set; whether that is there says whether an earlier attempt came to its end."""
         from mlflow.entities import Param
 
-        self._client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in _params(config).items()])
-        self._log_dataset(run.info.run_id)
-        return run.info.run_id
+        if self._client.get_run(self.run_id).inputs.dataset_inputs:
+            return
+        self._client.log_batch(self.run_id, params=[Param(k, v) for k, v in parameters(self._config).items()])
+        self._log_dataset(self.run_id)
 
     def _experiment(self, uri: str) -> str:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
@@ -119,20 +140,13 @@ class MlflowRun:
             return experiment.experiment_id
         ours = uri.startswith("sqlite") and "MLFLOW_TRACKING_URI" not in os.environ
         location = (self._folder.parent.resolve() / "mlartifacts").as_uri() if ours else None
-        return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+        return self._client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
 
     def _log_dataset(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        data = self._config["data"]
-        dataset = Dataset(
-            name=data["name"],
-            digest=data["sha256"][:32],
-            source_type="local",
-            source=json.dumps({"sha256": data["sha256"]}),
-            profile=json.dumps({"train_images": data["train_images"], "test_images": data["test_images"]}),
-        )
-        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])])
+        entity = Dataset(**dataset(self._config))
+        self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training and test")])])
 
 
 def quiet_mlflow() -> None:
@@ -143,24 +157,3 @@ def quiet_mlflow() -> None:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-
-
-def _tags(config: dict[str, Any]) -> dict[str, str]:
-    tags = {
-        IDENTITY_TAG: config["identity"],
-        "mgnet.recipe": config["recipe"]["name"],
-        "mgnet.recipe_sha256": config["recipe_sha256"],
-        "mgnet.seed": str(config["seed"]),
-        "mgnet.dirty": str(config["dirty"]).lower(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": "mgnet-train",
-    }
-    if config["commit"]:
-        tags["mlflow.source.git.commit"] = config["commit"]
-    return tags
-
-
-def _params(config: dict[str, Any]) -> dict[str, Any]:
-    params = {key: config[key] for key in ("model", "notation", "parameters", "dataset", "seed", "recipe_sha256")}
-    params |= {f"recipe.{key}": value for key, value in config["recipe"].items()}
-    return params | {f"environment.{key}": value for key, value in config["environment"].items()}

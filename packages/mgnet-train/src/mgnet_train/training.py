@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mgnet_train.batches import Batch
 from mgnet_train.errors import DivergedError
 from mgnet_train.loop import Evaluation, TestImages, evaluate, train_step
-from mgnet_train.networks import executed_form
+from mgnet_train.networks import executed_form, keep_for_backward
 from mgnet_train.optimiser import make_average, make_optimiser
 from mgnet_train.precision import Arithmetic
 from mgnet_train.processes import Processes
@@ -63,10 +63,11 @@ class Training:
     def __init__(self, network: nn.Module, course: Course) -> None:
         self._course = course
         recipe, processes = course.recipe, course.processes
-        self._arithmetic = Arithmetic(recipe, processes.device)
-        self.network = self._arithmetic.place(network)
+        self.arithmetic = Arithmetic(recipe, processes.device)
+        self.network = self.arithmetic.place(network)
+        keep_for_backward(self.network, recipe.memory)
         form = executed_form(self.network, recipe.form)
-        self._arithmetic.speed_up(form)
+        self.arithmetic.speed_up(form)
         self._replica = processes.wrap(form, sync_batchnorm=recipe.batchnorm == "sync")
         self._optimiser = make_optimiser(self.network, recipe)
         self._average = make_average(self.network, recipe)
@@ -136,7 +137,7 @@ class Training:
             tested,
             self._course.test,
             classes=self._course.classes,
-            arithmetic=self._arithmetic,
+            arithmetic=self.arithmetic,
             processes=self._course.processes,
             between_batches=between_batches,
         )
@@ -155,7 +156,7 @@ class Training:
                 self._optimiser,
                 batch,
                 recipe,
-                arithmetic=self._arithmetic,
+                arithmetic=self.arithmetic,
                 processes=course.processes,
                 totals=self._totals,
                 step=self.global_step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from mgnet_train.errors import ExitCode, UserError
@@ -50,9 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_data(data_dir: Path) -> None:
     from mgnet_train.data.facts import FACTS
+    from mgnet_train.data.source import PACKAGES
 
     for name, facts in FACTS.items():
         if name == "digits" or (data_dir / name).is_dir():
             print(f"data set {name}: found")
         else:
             print(f"data set {name}: missing, put {facts.files} into {data_dir / name}")
+    for prefix, package in PACKAGES.items():
+        lack = "" if find_spec(package) else f"missing {package}, install mgnet-train[{prefix}]"
+        print(f"source {prefix}/NAME for imagenet: {lack or 'can be read'}")

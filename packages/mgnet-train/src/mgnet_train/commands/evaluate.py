@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mgnet_train.commands.options import add_data_place
 from mgnet_train.errors import ExitCode, UserError
 
 
@@ -15,27 +16,31 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("checkpoint", type=Path, help="model.safetensors of a run")
     parser.add_argument("--data", default="digits", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
+    add_data_place(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     parser.add_argument("--precision", choices=("exact", "fast"), default="exact", help="tier of arithmetic (%(default)s)")
-    parser.add_argument("--strict", action="store_true", help="a damaged image file is an error, not a wrong answer")
+    parser.add_argument("--strict", action="store_true", help="a damaged image is an error, not a wrong answer")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, test, print."""
+    from mgnet_train.data.loading import refuse_useless_source
     from mgnet_train.evaluation import evaluate_checkpoint
     from mgnet_train.result import percent
 
+    refuse_useless_source(arguments.source, [arguments.data])
     found, damaged = evaluate_checkpoint(
         arguments.checkpoint,
         dataset=arguments.data,
         data_dir=arguments.data_dir,
+        source=arguments.source,
+        workers=arguments.workers,
         device=arguments.device,
         precision=arguments.precision,
     )
     if damaged and arguments.strict:
-        raise UserError(f"{len(damaged)} damaged image files, as {damaged[0]}: get them anew or leave out --strict")
+        raise UserError(f"{len(damaged)} damaged images, as {damaged[0]}: get them anew or leave out --strict")
     for path in damaged:
         print(f"damaged, counted as wrong: {path}")
     print(f"test accuracy {percent(found.correct, found.n):.2f} % ({found.correct} of {found.n} images), loss {found.loss:.4f}")

@@ -38,11 +38,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, train, print the result."""
     from mgnet_train.allocator import set_allocator
+    from mgnet_train.data.loading import refuse_useless_source
     from mgnet_train.fitting import fit
     from mgnet_train.processes import start_processes
     from mgnet_train.provenance import current_commit
     from mgnet_train.settings import make_spec
 
+    refuse_useless_source(arguments.source, [arguments.data])
     allocator = set_allocator(arguments.allocator)
     processes = start_processes(arguments.device)
     try:

@@ -7,14 +7,30 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgnet_train.workers import READERS
+
 if TYPE_CHECKING:
     from mgnet_train.settings import Options
+
+
+def add_data_place(parser: argparse.ArgumentParser) -> None:
+    """The options that say where the data set is and how it is read."""
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
+    parser.add_argument(
+        "--source",
+        help="read imagenet from wds/NAME (tar shards) or hfds/NAME (Hugging Face data set), by timm's factory, with NAME a "
+        "folder below --data-dir; an image folder by default",
+    )
+    parser.add_argument("--workers", type=positive, default=READERS, help="processes that read image files (%(default)s)")
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
     """The options that say where and how, shared by the commands that train."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
+    add_data_place(parser)
+    parser.add_argument(
+        "--digest-contents", action="store_true", help="read every image file once, at the first start, and record their digest"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     parser.add_argument("--threads", type=positive, help="CPU threads of PyTorch")
     parser.add_argument(
@@ -23,7 +39,6 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="keep freed memory for the next step, which spares page faults, or leave it to the system (%(default)s)",
     )
-    parser.add_argument("--workers", type=positive, default=4, help="processes that read image files (%(default)s)")
     parser.add_argument(
         "--track", choices=("now", "later"), default="now", help="send metrics to MLflow now, or later with `sync` (%(default)s)"
     )
@@ -57,6 +72,8 @@ def options_of(arguments: argparse.Namespace, *, quiet: bool = False, notes: tup
     return Options(
         runs=arguments.runs,
         data_dir=arguments.data_dir,
+        source=arguments.source,
+        digest_contents=arguments.digest_contents,
         device=arguments.device,
         threads=arguments.threads,
         workers=arguments.workers,

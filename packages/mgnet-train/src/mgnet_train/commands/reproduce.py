@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from mgnet_train.commands.options import add_execution, add_recipe_fields, options_of, positive, recipe_overrides
-from mgnet_train.errors import ExitCode, UserError
+from mgnet_train.errors import ExitCode
 
 if TYPE_CHECKING:
     from mgnet_train.settings import RunSpec
@@ -37,10 +36,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, then train here or elsewhere, then compare."""
+    from mgnet_train.cluster import array_script, submit
+    from mgnet_train.data.loading import refuse_useless_source
     from mgnet_train.plan import distinct_runs, plan
     from mgnet_train.processes import choose_device
     from mgnet_train.provenance import current_commit
-    from mgnet_train.reproduction import array_script, plan_lines, table_lines
+    from mgnet_train.reproduction import plan_lines, table_lines
 
     planned = plan(
         arguments.target,
@@ -50,16 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
         commit=current_commit(),
         device=choose_device(arguments.device, None).type,
     )
+    runs = distinct_runs(planned)
+    refuse_useless_source(arguments.source, [spec.dataset for spec in runs])
+    tasks = min(arguments.sbatch or arguments.submitit or 1, len(runs))
+    needs = {"cpus": arguments.workers + 1, "gpu": arguments.device != "cpu"}
     if arguments.sbatch:
-        print(array_script(distinct_runs(planned), _own_command(), workers=arguments.sbatch))
+        print(array_script(_own_command(arguments), tasks=tasks, **needs))
         return ExitCode.DONE
     print("\n".join(plan_lines(planned, arguments.runs, rate=arguments.rate)), flush=True)
     if arguments.dry_run:
         return ExitCode.DONE
     if arguments.submitit:
-        _submit(arguments.submitit, arguments)
+        submit(_own_command(arguments), tasks=tasks, folder=arguments.runs / "submitit", **needs)
+        print(f"submitted {tasks} tasks; watch them with `mgnet-train status --runs {arguments.runs}`")
         return ExitCode.DONE
-    failed = _on_every_gpu(arguments) or _here(arguments, distinct_runs(planned))
+    failed = _on_every_gpu(arguments) or _here(arguments, runs)
     print("\n".join(table_lines(planned, arguments.runs)))
     return ExitCode.FAILED if failed else ExitCode.DONE
 
@@ -78,34 +84,19 @@ def _on_every_gpu(arguments: argparse.Namespace) -> bool:
 
     if arguments.device != "auto" or torch.cuda.device_count() < 2:
         return False
-    others = [
-        subprocess.Popen([*_own_command(), "--device", f"cuda:{index}"], stdout=subprocess.DEVNULL)
-        for index in range(torch.cuda.device_count())
-    ]
-    codes = [other.wait() for other in others]
-    return any(codes)
+    from mgnet_train.side_by_side import run_side_by_side
+
+    return any(run_side_by_side([[*_own_command(arguments), "--device", f"cuda:{i}"] for i in range(torch.cuda.device_count())]))
 
 
-def _submit(tasks: int, arguments: argparse.Namespace) -> None:
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("--submitit needs the package submitit: install mgnet-train[slurm], or use --sbatch") from None
-    executor = submitit.AutoExecutor(folder=arguments.runs / "submitit")
-    executor.update_parameters(name="mgnet", timeout_min=24 * 60, slurm_gpus_per_task=1, slurm_signal_delay_s=120)
-    with executor.batch():
-        jobs = [executor.submit(subprocess.check_call, _own_command()) for _ in range(tasks)]
-    print(f"submitted {len(jobs)} tasks; watch them with `mgnet-train status --runs {arguments.runs}`")
-
-
-def _own_command() -> list[str]:
+def _own_command(arguments: argparse.Namespace) -> list[str]:
     """This command again, without what was only for this start."""
     kept, skip = [], False
-    for part in sys.argv[1:]:
+    for word in arguments.words:
         if skip:
             skip = False
-        elif part in ("--sbatch", "--submitit"):
+        elif word in ("--sbatch", "--submitit"):
             skip = True
-        elif not part.startswith(("--sbatch=", "--submitit=")):
-            kept.append(part)
+        elif not word.startswith(("--sbatch=", "--submitit=")):
+            kept.append(word)
     return [os.path.abspath(sys.executable), "-m", "mgnet_train", *kept]

@@ -28,4 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     server = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
     print(f"serving {uri} on http://127.0.0.1:{arguments.port} until Ctrl-C", flush=True)
+    print("MLflow opens with its pages for language models: choose Model training at the top left, it is remembered", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *server])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class ResidentDataset:
         """Height and width in pixels."""
         return (self.train.images.shape[2], self.train.images.shape[3])
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Digest of the decoded pixels and labels of both splits, in order."""
         digest = hashlib.sha256()

@@ -1,92 +1,67 @@
-"""Images in one folder for each class, too many for memory: which files there are, and reading one."""
+"""Images in one folder for each class: `root/train/<class>/*` and `root/val/<class>/*`."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
+import numpy as np
 
-from mgnet_train.data.facts import FACTS, Facts
+from mgnet_train.data.facts import FACTS
+from mgnet_train.data.image_files import IMAGE_SUFFIXES, ImageFiles, StreamedDataset, stem
 from mgnet_train.errors import DataError
 
-_SUFFIXES = {".jpeg", ".jpg", ".png"}
+
+def open_folder(name: str, root: Path) -> StreamedDataset:
+    """The data set in a folder. Raises DataError, when a split is first needed, for one without images."""
+    return StreamedDataset(name, lambda split: _find(name, root, split))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
-    """Files (path, class), in the order of their names."""
-
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """A data set of image files: `root/train/<class>/*` and `root/val/<class>/*`."""
-
-    name: str
-    root: Path
-
-    @property
-    def facts(self) -> Facts:
-        return FACTS[self.name]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of what the network sees, in pixels."""
-        return self.facts.model_data.input_size[1:]
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the class folders, sorted; the place is the label."""
-        train = self.root / "train"
-        names = sorted(p.name for p in train.iterdir() if p.is_dir()) if train.is_dir() else []
-        if not names:
-            raise DataError(f"{train} has no class folders: put the images there as {self.facts.files}")
-        if len(names) > self.facts.model_data.num_classes:
-            raise DataError(f"{train} has {len(names)} class folders, more than {self.facts.model_data.num_classes}")
-        return tuple(names)
-
-    @cached_property
-    def train(self) -> ImageFiles:
-        return self._files("train")
-
-    @cached_property
-    def test(self) -> ImageFiles:
-        return self._files("val")
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the names and sizes of all files; of their content it would take hours."""
-        digest = hashlib.sha256()
-        for path in (*self.train.paths, *self.test.paths):
-            digest.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
-        return digest.hexdigest()
-
-    def _files(self, split: str) -> ImageFiles:
-        found = [
-            (path, label)
-            for label, name in enumerate(self.classes)
-            for path in sorted((self.root / split / name).glob("*"))
-            if path.suffix.lower() in _SUFFIXES
-        ]
-        if not found:
-            raise DataError(f"{self.root / split} has no images: put them there as {self.facts.files}")
-        return ImageFiles(paths=tuple(path for path, _ in found), labels=tuple(label for _, label in found))
+def _find(name: str, root: Path, split: str) -> ImageFiles:
+    facts = FACTS[name]
+    classes = _classes(root / "train")
+    if not classes:
+        raise DataError(f"{root / 'train'} has no class folders: put the images there as {facts.files}")
+    if len(classes) > facts.model_data.num_classes:
+        raise DataError(f"{root / 'train'} has {len(classes)} class folders, more than {facts.model_data.num_classes}")
+    found = [
+        (label, f"{folder}/{file}")
+        for label, folder in enumerate(classes)
+        for file in sorted(_images(root / split / folder), key=lambda file: (os.path.splitext(file)[0], file))
+    ]
+    if not found:
+        raise DataError(f"{root / split} has no images: put them there as {facts.files}")
+    return _FolderFiles(root / split, found)
 
 
-def read_image(path: Path) -> Tensor | None:
-    """The image as (3, height, width) uint8 RGB, whatever its mode; None when the file is damaged."""
-    try:
-        with Image.open(path) as image:
-            return transforms.pil_to_tensor(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError):
-        return None
+class _FolderFiles(ImageFiles):
+    def __init__(self, root: Path, found: list[tuple[int, str]]) -> None:
+        self._root = root
+        self.labels = np.array([label for label, _ in found], dtype=np.int64)
+        self._files = np.array([os.fsencode(file) for _, file in found])
+
+    def encoded(self, index: int) -> bytes:
+        return self._path(index).read_bytes()
+
+    def place(self, index: int) -> str:
+        return str(self._path(index))
+
+    def names(self) -> Iterable[bytes]:
+        return map(stem, self._files)
+
+    def sizes(self) -> Iterable[int]:
+        return (self._path(index).stat().st_size for index in range(len(self)))
+
+    def _path(self, index: int) -> Path:
+        return self._root / os.fsdecode(self._files[index])
+
+
+def _classes(train: Path) -> list[str]:
+    """The names of the class folders, sorted; the place is the label."""
+    return sorted(entry.name for entry in os.scandir(train) if entry.is_dir()) if train.is_dir() else []
+
+
+def _images(folder: Path) -> list[str]:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [name for name in names if name.lower().endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES))]
