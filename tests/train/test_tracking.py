@@ -142,7 +142,8 @@ def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_take
         "model = mlflow.pytorch.load_model(sys.argv[2])\n"
         "print(tuple(model(torch.zeros(5, 1, 8, 8)).shape), sum(p.numel() for p in model.parameters()))"
     )
-    done = subprocess.run([sys.executable, "-c", code, uri, address], capture_output=True, text=True, check=False)
+    call = [sys.executable, "-c", code, uri, address]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=300)
     assert done.stdout.strip() == f"(5, 10) {outcome.result.parameters}", done.stderr
 
 
@@ -185,9 +186,9 @@ def test_four_first_starts_on_a_new_database_all_succeed(
         command = (
             "import sys; from pathlib import Path; from mgnet_train.sender import Sender; Sender(Path(sys.argv[1])).send_new()"
         )
-        return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False).returncode
+        return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False, timeout=500).returncode
 
-    assert [one.wait() for one in [child(send(folder)) for folder in folders]] == [0, 0, 0, 0]
+    assert [one.wait(seconds=600) for one in [child(send(folder)) for folder in folders]] == [0, 0, 0, 0]
     for folder in folders:
         assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
 
@@ -222,7 +223,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[
     for one in started:
         with suppress(ProcessLookupError):
             os.killpg(one.pid, 9)
-        one.wait()
+        one.wait(timeout=60)
 
 
 @pytest.mark.nightly
@@ -236,7 +237,7 @@ def test_a_real_server_that_dies_in_the_middle_and_comes_back_has_every_point_on
     alone = fit(replace(spec, seed=9), quietly, one_process)
     undisturbed = time.monotonic() - begin
     os.killpg(process.pid, 9)
-    process.wait()
+    process.wait(timeout=60)
     begin = time.monotonic()
     end = fit(spec, replace(quietly, allow_unreachable_store=True), one_process)
     assert time.monotonic() - begin < 2 * undisturbed + 5
