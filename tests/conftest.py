@@ -47,6 +47,10 @@ register_random(_TORCH_RANDOM)
 # Two workers with two threads each run four times slower than with one.
 torch.set_num_threads(1)
 
+# Autograd settles at its first use which threads it needs: none, unless fake tensors (torch.export, torch.compile) were there
+# before. Then it starts some, and a forked process, in which several tests train, could not compute a gradient any more.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if PROFILE == "nightly":
