@@ -55,24 +55,27 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     show = [*COMMAND, "ui", "--runs", str(runs), "--port", str(port)]
-    server = subprocess.Popen(show, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log = runs.parent / "server.log"  # not a pipe: nobody would empty it, and a server with a full one stands still
+    with open(log, "wb") as file:
+        server = subprocess.Popen(show, env=environment, start_new_session=True, stdout=file, stderr=file)
     try:
-        _wait_until_it_answers(f"http://127.0.0.1:{port}/health", server)
+        _wait_until_it_answers(f"http://127.0.0.1:{port}/health", server, log)
+        assert "choose Model training at the top left" in log.read_text()
         yield Served(folder=next(path.parent for path in runs.glob("*/result.json")), address=f"http://127.0.0.1:{port}")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, 9)
-        server.communicate(timeout=30)
+        server.wait(timeout=30)
 
 
-def _wait_until_it_answers(address: str, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_answers(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        assert server.poll() is None, server.communicate(timeout=30)[0].decode()
+        assert server.poll() is None, log.read_text()
         with suppress(OSError), urllib.request.urlopen(address, timeout=1):
             return
         time.sleep(0.2)
-    raise AssertionError("the server did not answer within two minutes")
+    raise AssertionError(f"the server did not answer within two minutes: {log.read_text()}")
 
 
 class Page:
