@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mgnet_models import MgNet
+from mgnet_models import MgNet, ShortConvolutions
 from mgnet_models.saved_tensors import saved_bytes
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
@@ -66,6 +66,27 @@ def test_runs_of_several_iterations_with_dropped_paths_under_autocast_agree_too(
     model.set_memory_mode(mode)
     # bfloat16 has 8 bits; only the order in which a shared weight's gradients are added may differ
     require_same(results(model, call), wanted, rtol=2**-5)
+
+
+@pytest.mark.parametrize("mode", LEAN_MODES)
+@pytest.mark.parametrize("notation", ["MgNet[5,2]-[128]-B^l", "MgNet[2,2]-[(128,144),(144,160)]-B^{l,i}"])
+def test_short_convolutions_serve_both_passes_of_a_mode(mode, notation):
+    # In the layout of the short way's results: elsewhere sums of statistics would run in other orders.
+    model = timm.create_model("mgnet", notation=notation, num_classes=3).to(memory_format=torch.channels_last).train()
+    disturb_norms(model)
+    x = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+
+    def call():
+        with ShortConvolutions():
+            return model(x)
+
+    wanted = results(model, call)
+    model.set_memory_mode(mode)
+    direct = results(model, lambda: model(x))
+    seen = results(model, call)
+    # A recomputed convolution rounds as the first one did, so that no ReLU switches: far closer than the direct way.
+    require_same(seen, wanted, rtol=1e-5)
+    assert not torch.equal(seen[0], direct[0])
 
 
 def test_a_backward_pass_inside_autocast_stays_in_the_precision_of_its_forward_pass():

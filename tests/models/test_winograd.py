@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from mgnet_models import ShortConvolutions, winograd, winograd_layer
+from mgnet_models import ShortConvolutions, winograd, winograd_in_c, winograd_in_torch, winograd_layer
 from mgnet_models.winograd import convolve, kernel_gradient, transform_kernels
 from mgnet_models.winograd_layer import WinogradConv2d
 
 SIDES = st.integers(1, 11)
 COUNTS = st.integers(1, 5)
+SIXTEENS = st.integers(1, 9).map(lambda n: 16 * n)
+needs_c = pytest.mark.skipif(winograd_in_c.why_not() is not None, reason=str(winograd_in_c.why_not()))
 ROUNDING = 50 * 2.0**-24
 
 
@@ -27,10 +29,20 @@ def relative_error(seen, wanted):
     return (seen - wanted).norm() / wanted.norm()
 
 
+@pytest.fixture(params=["in C", "in torch"])
+def way(request, monkeypatch):
+    """Both ways of the arithmetic, the second as on a machine without a C compiler."""
+    if request.param == "in torch":
+        monkeypatch.setattr(winograd_in_c, "serves", lambda *_: False)
+    elif winograd_in_c.why_not() is not None:
+        pytest.skip(winograd_in_c.why_not())
+    return request.param
+
+
 @st.composite
-def integer_cases(draw):
+def integer_cases(draw, channels):
     """Kernels of multiples of 576, whose transforms are integers, and images of small integers."""
-    images, c_in, c_out, h, w = (draw(values) for values in (COUNTS, COUNTS, COUNTS, SIDES, SIDES))
+    images, c_in, c_out, h, w = (draw(values) for values in (COUNTS, channels, channels, SIDES, SIDES))
     generator = seeded(draw(st.integers(0, 2**31)))
     x = torch.randint(-2, 3, (images, c_in, h, w), generator=generator).float()
     weight = 576.0 * torch.randint(-1, 2, (c_out, c_in, 3, 3), generator=generator)
@@ -39,37 +51,74 @@ def integer_cases(draw):
     return x, weight, draw(st.sampled_from([bias, None])), draw(st.sampled_from([addend, None]))
 
 
-@given(integer_cases(), st.integers(1, 400))
-def test_with_integers_not_a_bit_differs_whatever_the_chunks(case, chunk):
+def kernels_derivative(x, g, weight):
+    return torch.ops.aten.convolution_backward(g, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])[
+        1
+    ]
+
+
+def integer_derivative(x, weight):
+    """Some integers for the derivative of the result, of multiples that the transforms of its place ask for."""
+    return 576 * x.sum(1, keepdim=True).expand(-1, len(weight), -1, -1) + 576 * (torch.arange(len(weight)) % 5)[:, None, None]
+
+
+@given(integer_cases(COUNTS), st.integers(1, 400))
+def test_with_integers_not_a_bit_differs_in_torch_whatever_the_chunks(case, chunk):
     x, weight, bias, addend = case
     wanted = F.conv2d(x, weight, bias, padding=1) + (0 if addend is None else addend)
-    before, winograd._CHUNK = winograd._CHUNK, chunk
+    g = integer_derivative(x, weight)
+    before, winograd_in_torch._CHUNK = winograd_in_torch._CHUNK, chunk
     try:
-        seen = convolve(x, transform_kernels(weight), bias=bias, addend=addend)
+        kernels = winograd_in_torch.transform_kernels(weight)
+        assert torch.equal(winograd_in_torch.convolve(x, kernels, bias=bias, addend=addend), wanted)
+        assert torch.equal(winograd_in_torch.kernel_gradient(x, g), kernels_derivative(x, g, weight))
     finally:
-        winograd._CHUNK = before
-    assert torch.equal(seen, wanted)
+        winograd_in_torch._CHUNK = before
 
 
-@given(integer_cases(), st.integers(1, 400))
-def test_with_integers_no_bit_of_the_kernels_derivative_differs_either(case, chunk):
-    x, weight, _, _ = case
-    g = 576 * x.sum(1, keepdim=True).expand(-1, len(weight), -1, -1) + 576 * torch.arange(len(weight))[:, None, None]
-    _, wanted, _ = torch.ops.aten.convolution_backward(
-        g, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
-    )
-    before, winograd._CHUNK = winograd._CHUNK, chunk
+@needs_c
+@given(integer_cases(SIXTEENS), st.integers(1, 60), st.sampled_from([1, 2, 3]), st.booleans())
+def test_with_integers_not_a_bit_differs_in_c_whatever_the_blocks_and_threads(case, block, threads, channels_last):
+    x, weight, bias, addend = case
+    if channels_last:
+        x, weight = (it.contiguous(memory_format=torch.channels_last) for it in (x, weight))
+    wanted = F.conv2d(x, weight, bias, padding=1) + (0 if addend is None else addend)
+    g = integer_derivative(x, weight)
+    before = winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL, torch.get_num_threads()
     try:
-        seen = kernel_gradient(x, g)
+        winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL = block, 3 * block
+        torch.set_num_threads(threads)
+        kernels = transform_kernels(weight)
+        assert kernels.in_c
+        assert torch.equal(convolve(x, kernels, bias=bias, addend=addend), wanted)
+        assert torch.equal(kernel_gradient(x, g), kernels_derivative(x, g, weight))
     finally:
-        winograd._CHUNK = before
-    assert torch.equal(seen, wanted)
+        winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL = before[:2]
+        torch.set_num_threads(before[2])
+
+
+@needs_c
+@given(st.integers(0, 2**31), st.sampled_from([(16, 80), (64, 64), (160, 32)]), SIDES, SIDES)
+def test_in_c_the_bits_do_not_depend_on_the_number_of_threads(seed, channels, h, w):
+    c_in, c_out = channels
+    x, g = (torch.randn(3, c, h, w, generator=seeded(seed)) for c in channels)
+    weight = torch.randn(c_out, c_in, 3, 3, generator=seeded(seed + 1))
+    threads, seen = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            seen.append((convolve(x, transform_kernels(weight)), kernel_gradient(x, g)))
+    finally:
+        torch.set_num_threads(threads)
+    for y, gradient in seen[1:]:
+        assert torch.equal(y, seen[0][0])
+        assert torch.equal(gradient, seen[0][1])
 
 
 def absolute(weight, x):
     """The short convolution with the absolute values of all that it adds and multiplies, in float64."""
-    p, s = (torch.tensor(matrix, dtype=torch.float64).abs() for matrix in (winograd._P, winograd._S))
-    kernels = transform_kernels(weight.double()).abs()
+    p, s = (torch.tensor(matrix, dtype=torch.float64).abs() for matrix in (winograd_in_torch._P, winograd_in_torch._S))
+    kernels = winograd_in_torch.transform_kernels(weight.double()).abs()
     h, w = x.shape[2:]
     padded = F.pad(x.double().abs(), (1, 1 + -w % 4, 1, 1 + -h % 4)).unfold(2, 6, 4).unfold(3, 6, 4)
     d = torch.einsum("pi,bcrsij,qj->pqbrsc", p, padded, p)
@@ -77,25 +126,32 @@ def absolute(weight, x):
     return torch.einsum("ip,pqbrso,jq->borisj", s, products, s).flatten(4, 5).flatten(2, 3)[..., :h, :w]
 
 
-@given(st.integers(0, 2**31), st.sampled_from([1, 7, 64]), SIDES, SIDES)
+@given(st.integers(0, 2**31), st.sampled_from([1, 7, 16, 64]), SIDES, SIDES)
 def test_the_error_stays_below_the_bound_of_its_sums(seed, channels, h, w):
     """|error| <= gamma_n times the sum of absolute values, gamma_n = n u / (1 - n u), u = 2^-24 (Higham, section 3.1).
 
-    n counts the roundings that a number meets in a row: 6 terms for each of four transforms (a product and a sum each), one
-    for the kernel, and the sum over the channels.
+    n counts the roundings that a number meets in a row: 6 terms for each of four transforms (a product and a sum each), for
+    the kernel one, or in C three terms for each of two transforms and a division, and the sum over the channels.
     """
     x = torch.randn(2, channels, h, w, generator=seeded(seed))
-    weight = torch.randn(5, channels, 3, 3, generator=seeded(seed + 1))
-    n = 4 * 6 + 1 + channels
+    weight = torch.randn(16, channels, 3, 3, generator=seeded(seed + 1))
+    n = 4 * 6 + 2 * 3 + 1 + channels
     gamma = n * 2.0**-24 / (1 - n * 2.0**-24)
     error = (convolve(x, transform_kernels(weight)).double() - F.conv2d(x.double(), weight.double(), padding=1)).abs()
     assert torch.all(error <= gamma * absolute(weight, x))
 
 
-def test_it_is_not_much_worse_than_the_direct_convolution():
+def test_it_is_not_much_worse_than_the_direct_convolution(way):
     x, weight = torch.randn(4, 256, 16, 16, generator=seeded(0)), torch.randn(256, 256, 3, 3, generator=seeded(1)) / 48
     right = F.conv2d(x.double(), weight.double(), padding=1)
     assert relative_error(convolve(x, transform_kernels(weight)).double(), right) <= ROUNDING
+
+
+def test_the_kernels_derivative_is_not_much_worse_than_the_direct_one(way):
+    x, g = torch.randn(2, 16, 64, 16, 16, generator=seeded(0))
+    weight = torch.randn(64, 64, 3, 3)
+    right = kernels_derivative(x.double(), g.double(), weight.double())
+    assert relative_error(kernel_gradient(x, g).double(), right) <= ROUNDING
 
 
 def wide(channels=128, bias=True):
@@ -111,7 +167,7 @@ def takes_the_short_way(module, x, monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_wide_convolution_takes_the_short_way(bias, monkeypatch):
+def test_a_wide_convolution_takes_the_short_way(bias, way, monkeypatch):
     convolution, short = wide(bias=bias)
     x = torch.randn(4, 128, 16, 16)
     y, taken = takes_the_short_way(short, x, monkeypatch)
@@ -147,7 +203,7 @@ def test_gradients_are_those_of_the_direct_way():
 
 
 @pytest.mark.parametrize("change", ["load", "to and back"])
-def test_new_weights_are_noticed(change):
+def test_new_weights_are_noticed(change, way):
     convolution, short = wide()
     x = torch.randn(4, 128, 16, 16)
     short(x)
@@ -191,7 +247,7 @@ class Network(nn.Sequential):
         )
 
 
-def test_in_training_outputs_and_gradients_differ_by_rounding_only():
+def test_in_training_outputs_and_gradients_differ_by_rounding_only(way):
     torch.manual_seed(0)
     network, x = Network(), torch.randn(4, 128, 16, 16, requires_grad=True)
     leaves = [x, *network.parameters()]
@@ -205,7 +261,7 @@ def test_in_training_outputs_and_gradients_differ_by_rounding_only():
         assert relative_error(mine, theirs) <= 20 * ROUNDING
 
 
-def test_in_training_the_short_way_is_taken_by_the_wide_convolutions_alone():
+def test_in_training_the_short_way_is_taken_by_the_wide_convolutions_alone(way):
     network, x = Network(), torch.randn(4, 128, 16, 16)
     with ShortConvolutions():
         y = network(x)
@@ -224,3 +280,36 @@ def test_the_context_ends():
     with ShortConvolutions():
         pass
     assert torch.equal(network(x), before)
+
+
+@needs_c
+def test_the_c_code_serves_narrower_convolutions_than_torch_does(monkeypatch):
+    x, weight = torch.randn(4, 48, 16, 16), torch.randn(64, 48, 3, 3)
+    assert winograd.pays(x, weight)
+    assert not winograd.pays(x.double(), weight.double())
+    assert not winograd.pays(x[:, :40], weight[:, :40])
+    assert not winograd.pays(x[:, :32], weight[:, :32])
+    monkeypatch.setattr(winograd_in_c, "serves", lambda *_: False)
+    assert not winograd.pays(x, weight)
+
+
+@needs_c
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"x": torch.zeros(2, 32, 4, 4)}, "x of shape"),
+        ({"x": torch.zeros(2, 16, 4, 4).double()}, "float64"),
+        ({"bias": torch.zeros(3)}, "bias of shape"),
+        ({"addend": torch.zeros(2, 16, 4, 5)}, "addend of shape"),
+    ],
+)
+def test_what_does_not_fit_the_c_code_is_refused_before_it_runs(change, place):
+    given = {"x": torch.zeros(2, 16, 4, 4), "bias": torch.zeros(16), "addend": torch.zeros(2, 16, 4, 4)} | change
+    with pytest.raises(RuntimeError, match=place):
+        convolve(given.pop("x"), transform_kernels(torch.zeros(16, 16, 3, 3)), **given)
+
+
+@needs_c
+def test_a_derivative_that_does_not_fit_is_refused():
+    with pytest.raises(RuntimeError, match="derivative of shape"):
+        kernel_gradient(torch.zeros(2, 16, 4, 4), torch.zeros(2, 16, 4, 3))

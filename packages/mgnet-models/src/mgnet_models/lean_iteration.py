@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mgnet_models import winograd
 from mgnet_models.batch_normalisation import NormSettings, Statistics, sigma, sigma_again, sigma_backward
 
 
@@ -25,16 +26,39 @@ class Run:
     """Which iterations one call does: the two norms and the position of B of each, and what the call keeps.
 
     `updates_r` is False where the last iteration of the last grid leaves A out. `keeps_smoothed` is for one iteration.
+    `in_short_way` says that convolutions take it where it pays (`mgnet_models.winograd`), in both passes.
     """
 
     norms: tuple[tuple[NormSettings, NormSettings], ...]
     positions_B: tuple[int, ...]
     updates_r: bool
     keeps_smoothed: bool
+    in_short_way: bool
 
     def has_A(self, i: int) -> bool:
         """Whether iteration i of the run updates r."""
         return self.updates_r or i < len(self.norms) - 1
+
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x convolved with the weight, zero padding of half a kernel."""
+        x = x.to(weight.dtype)
+        if self._is_short(x, weight):
+            return winograd.convolve(x, winograd.transform_kernels(weight))
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    def convolve_backward(self, g: Tensor, x: Tensor, weight: Tensor, with_weight: bool) -> tuple[Tensor, Tensor | None]:
+        """Gradients of x and, if asked for, of the weight, given that of the convolution's result."""
+        g, x = g.to(weight.dtype), x.to(weight.dtype)
+        if self._is_short(x, weight):
+            return winograd.image_gradient(g, weight), winograd.kernel_gradient(x, g) if with_weight else None
+        half = [weight.shape[-1] // 2] * 2
+        g_x, g_weight, _ = torch.ops.aten.convolution_backward(
+            g, x, weight, None, [1, 1], half, [1, 1], False, [0, 0], 1, [True, with_weight, False]
+        )
+        return g_x, g_weight
+
+    def _is_short(self, x: Tensor, weight: Tensor) -> bool:
+        return self.in_short_way and winograd.is_short(weight, 1, 1, 1, 1) and winograd.pays(x, weight)
 
 
 class Weights(NamedTuple):
@@ -83,13 +107,13 @@ class Iterations(torch.autograd.Function):
             for i, (weight_r, bias_r, weight_u, bias_u) in enumerate(weights.norms):
                 norm_r, norm_u = run.norms[i]
                 h, statistics_r = sigma(r, weight_r, bias_r, norm_r)
-                smoothed = _convolve(h, weights.B[run.positions_B[i]])
+                smoothed = run.convolve(h, weights.B[run.positions_B[i]])
                 s, statistics_u = sigma(smoothed, weight_u, bias_u, norm_u)
                 s = _drop(s, weights.drop[i])
                 kept += [*statistics_r, *statistics_u]
                 u = u + s if i == 0 else u.add_(s)
                 if run.has_A(i):
-                    r = _minus(r, _convolve(s, weights.A))  # (4.5)
+                    r = _minus(r, run.convolve(s, weights.A))  # (4.5)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(smoothed if run.keeps_smoothed else None, start, *kept, *flat)
         return u, r
@@ -121,11 +145,11 @@ def _replay(
         statistics_r, statistics_u = statistics[i]
         h = sigma_again(r, weight_r, bias_r, statistics_r)
         if smoothed is None or i < last:
-            smoothed = _convolve(h, weights.B[run.positions_B[i]])
+            smoothed = run.convolve(h, weights.B[run.positions_B[i]])
         points.append(_Point(r, h if i == last else None, smoothed, statistics_r, statistics_u))
         if i < last:
             s = _drop(sigma_again(smoothed, weight_u, bias_u, statistics_u), weights.drop[i])
-            r = _minus(r, _convolve(s, weights.A))  # (4.5)
+            r = _minus(r, run.convolve(s, weights.A))  # (4.5)
             smoothed = None
     return points
 
@@ -151,7 +175,7 @@ class _Pullback:
         g_s = _drop(g_s, weights.drop[i])
         g, *of_norm_u = sigma_backward(g_s, point.smoothed, s, weight_u, point.statistics_u, by_batch=norm_u.by_batch)
         h = sigma_again(point.r, weight_r, bias_r, point.statistics_r) if point.h is None else point.h
-        g, of_B = _convolve_backward(g, h, weights.B[position], bool(self._wanted.B[position]))
+        g, of_B = run.convolve_backward(g, h, weights.B[position], bool(self._wanted.B[position]))
         self._B[position] = _sum(self._B[position], of_B)
         g, *of_norm_r = sigma_backward(g, point.r, h, weight_r, point.statistics_r, by_batch=norm_r.by_batch)
         self._norms[i] = (*of_norm_r, *of_norm_u)
@@ -167,22 +191,9 @@ class _Pullback:
         if g_r is None or not self._run.has_A(i):
             return g_u
         dropped = _drop(s, self._weights.drop[i])
-        g, of_A = _convolve_backward(g_r, dropped, self._weights.A, bool(self._wanted.A))
+        g, of_A = self._run.convolve_backward(g_r, dropped, self._weights.A, bool(self._wanted.A))
         self._A = _sum(self._A, of_A)
         return g.neg_() if g_u is None else _minus(g_u, g)
-
-
-def _convolve(x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv2d(x.to(weight.dtype), weight, padding=weight.shape[-1] // 2)
-
-
-def _convolve_backward(g: Tensor, x: Tensor, weight: Tensor, with_weight: bool) -> tuple[Tensor, Tensor | None]:
-    """Gradients of x and, if asked for, of the weight."""
-    half = [weight.shape[-1] // 2] * 2
-    g_x, g_weight, _ = torch.ops.aten.convolution_backward(
-        g.to(weight.dtype), x.to(weight.dtype), weight, None, [1, 1], half, [1, 1], False, [0, 0], 1, [True, with_weight, False]
-    )
-    return g_x, g_weight
 
 
 def _minus(x: Tensor, y: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mgnet_models.batch_normalisation import NormSettings
 from mgnet_models.lean_iteration import Iterations, Run, Weights
+from mgnet_models.short_convolutions import ShortConvolutions
 
 if TYPE_CHECKING:
     from mgnet_models.grid import Grid
@@ -61,6 +62,7 @@ def iterate(grid: Grid, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
             positions_B=tuple(position - positions[0] for position in positions),
             updates_r=not (grid.last and iterations[-1] == grid.nu - 1),
             keeps_smoothed=grid.memory_mode == "lean",
+            in_short_way=ShortConvolutions.are_on(),
         )
         weights = Weights(
             A=A,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from mgnet_models.winograd import convolve, is_short, is_wide, kernel_gradient, pays, transform_kernels
+from mgnet_models.winograd import convolve, image_gradient, is_short, is_wide, kernel_gradient, pays, transform_kernels
+
+_depth = ContextVar("contexts of ShortConvolutions that are open", default=0)
 
 
 class ShortConvolutions(TorchFunctionMode):
@@ -28,6 +31,20 @@ class ShortConvolutions(TorchFunctionMode):
         """Whether the network has a convolution that may take the short way."""
         convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
         return any(is_wide(it.weight) and is_short(it.weight, it.stride, it.padding, it.dilation, it.groups) for it in convolutions)
+
+    @staticmethod
+    def are_on() -> bool:
+        """Whether such a context is open; a backward pass runs after it, and asks during the forward pass."""
+        return _depth.get() > 0
+
+    def __enter__(self) -> ShortConvolutions:
+        _depth.set(_depth.get() + 1)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        _depth.set(_depth.get() - 1)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -58,5 +75,5 @@ class _ShortConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x = convolve(g, transform_kernels(weight.flip(2, 3).transpose(0, 1))) if ctx.needs_input_grad[0] else None
+        of_x = image_gradient(g, weight) if ctx.needs_input_grad[0] else None
         return of_x, kernel_gradient(x, g) if ctx.needs_input_grad[1] else None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgnet_models.winograd import convolve, is_short, pays, transform_kernels
+from mgnet_models.winograd import Kernels, convolve, is_short, pays, transform_kernels
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -26,7 +26,7 @@ class WinogradConv2d(nn.Conv2d):
         c_in, c_out, bias = convolution.in_channels, convolution.out_channels, convolution.bias is not None
         super().__init__(c_in, c_out, 3, padding=1, bias=bias, device="meta")
         self.weight, self.bias = convolution.weight, convolution.bias
-        self._kernels: Tensor | None = None
+        self._kernels: Kernels | None = None
 
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         """The convolution of x, plus `addend` of the result's shape where one is given."""

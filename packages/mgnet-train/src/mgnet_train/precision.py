@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mgnet_models import ShortConvolutions
+from mgnet_models import ShortConvolutions, winograd_in_c
 from mgnet_train.recipe import Recipe
 
 
@@ -57,7 +57,7 @@ class Arithmetic:
         """One line for the log."""
         numbers = "bfloat16 autocast" if self.is_fast else "float32"
         layout = str(self._layout).removeprefix("torch.").removesuffix("_format")
-        way = "winograd" if self._is_short else "direct"
+        way = f"winograd (in {'torch' if winograd_in_c.why_not() else 'C'})" if self._is_short else "direct"
         kind = f"{numbers}, {layout}, {way} convolutions on {self._device.type}"
         return f"arithmetic: {kind} (--precision, --layout, --convolution)"
 
