@@ -65,7 +65,7 @@ def measure(channels: int, size: int, arguments: argparse.Namespace) -> list[dic
         "gradient of images": (_of_images(x, g, weight), _direct(x[:2].double(), g[:2].double(), weight.double(), 0)),
         "gradient of kernels": (_of_kernels(x, g, weight), _direct(x.double(), g.double(), weight.double(), 1)),
     }
-    taken = "yes" if winograd.pays(x, weight) else "no"
+    taken = "yes" if winograd.pays(x, weight, x.dtype) else "no"
     for name, (ways, right) in passes.items():
         timed = in_turn(ways, rounds=arguments.rounds, clock=arguments.clock)
         errors = [float((run()[: len(right)] - right).norm() / right.norm()) for run in ways.values()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,10 +74,11 @@ class Variant:
 
         return run
 
-    def _precision(self, device: str) -> AbstractContextManager[object]:
-        if self.winograd:
-            return ShortConvolutions()
-        return torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+    @contextmanager
+    def _precision(self, device: str) -> Iterator[None]:
+        precision = torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+        with precision, ShortConvolutions() if self.winograd else nullcontext():
+            yield
 
 
 def mgnet(notation: str, *, stem: str = "cifar") -> MgNet:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import mgnet_models
-from mgnet_models import short_convolutions
+from mgnet_models import short_convolutions, winograd_in_c
 from mgnet_models.memory import MemoryMode
-from mgnet_models.winograd import convolve
+from mgnet_models.winograd import Kernels, convolve
 from mgnet_train import Options, RunSpec, fit, load_dataset, make_spec
 from mgnet_train.__main__ import main
 from mgnet_train.augment import Normaliser
@@ -197,14 +197,15 @@ def test_wide_networks_take_the_short_way_unless_told_otherwise(
     assert spec.recipe.convolution == ("winograd" if convolution == "auto" else "direct")
     calls: list[int] = []
 
-    def watched(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    def watched(x: torch.Tensor, kernels: Kernels) -> torch.Tensor:
         calls.append(len(x))
         return convolve(x, kernels)
 
     monkeypatch.setattr(short_convolutions, "convolve", watched)
     fit(spec, replace(quietly, quiet=False), one_process)
     assert bool(calls) == (convolution == "auto")
-    assert f"{spec.recipe.convolution} convolutions on cpu" in capsys.readouterr().out
+    way = "direct" if convolution == "direct" else f"winograd (in {'torch' if winograd_in_c.why_not() else 'C'})"
+    assert f"{way} convolutions on cpu" in capsys.readouterr().out
 
 
 def test_a_wide_network_is_trained_to_the_same_bits_again(

@@ -58,7 +58,7 @@ class Run:
         return g_x, g_weight
 
     def _is_short(self, x: Tensor, weight: Tensor) -> bool:
-        return self.in_short_way and winograd.is_short(weight, 1, 1, 1, 1) and winograd.pays(x, weight)
+        return self.in_short_way and winograd.is_short(weight, 1, 1, 1, 1) and winograd.pays(x, weight, weight.dtype)
 
 
 class Weights(NamedTuple):

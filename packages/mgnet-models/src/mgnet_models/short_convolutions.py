@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from mgnet_models.winograd import convolve, image_gradient, is_short, is_wide, kernel_gradient, pays, transform_kernels
+from mgnet_models.winograd import (
+    compute_dtype,
+    convolve,
+    image_gradient,
+    is_short,
+    is_wide,
+    kernel_gradient,
+    pays,
+    transform_kernels,
+)
 
 _depth = ContextVar("contexts of ShortConvolutions that are open", default=0)
 
@@ -27,10 +36,12 @@ class ShortConvolutions(TorchFunctionMode):
     """
 
     @staticmethod
-    def matter_to(network: nn.Module) -> bool:
-        """Whether the network has a convolution that may take the short way."""
+    def matter_to(network: nn.Module, dtype: torch.dtype) -> bool:
+        """Whether the network has a convolution that may take the short way when it computes in this dtype."""
         convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-        return any(is_wide(it.weight) and is_short(it.weight, it.stride, it.padding, it.dilation, it.groups) for it in convolutions)
+        return any(
+            is_wide(it.weight, dtype) and is_short(it.weight, it.stride, it.padding, it.dilation, it.groups) for it in convolutions
+        )
 
     @staticmethod
     def are_on() -> bool:
@@ -57,10 +68,11 @@ class ShortConvolutions(TorchFunctionMode):
 def _convolution(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    if not (is_short(weight, stride, padding, dilation, groups) and pays(input, weight)):
+    dtype = compute_dtype(input, weight)
+    if dtype is None or not (is_short(weight, stride, padding, dilation, groups) and pays(input, weight, dtype)):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    y: Tensor = _ShortConvolution.apply(input, weight)
-    return y if bias is None else y + bias[:, None, None]
+    y: Tensor = _ShortConvolution.apply(input.to(dtype), weight.to(dtype))
+    return y if bias is None else y + bias.to(dtype)[:, None, None]
 
 
 class _ShortConvolution(torch.autograd.Function):

@@ -1,8 +1,8 @@
-/* The arithmetic of mgnet_models/winograd.py, F(4x4, 3x3), on channels_last images in float32.
+/* The arithmetic of mgnet_models/winograd.py, F(4x4, 3x3), on channels_last images in float32 or bfloat16.
 
    y = S [(Q g Q^T) . (P d P^T)] S^T for a tile y of 4x4 results, which reads 6x6 numbers d of the image; the 36 products in
    the middle are matrix products over the channels. A thread takes one block of tiles through all three steps, so that what
-   stands between them stays in its cache.
+   stands between them stays in its cache. All arithmetic is float32; bfloat16 only says how images are stored.
 
    Channels are multiples of LANES. "Planes" are 36 matrices behind each other, one for each of the 6x6 places. */
 
@@ -28,23 +28,45 @@
 #define GROUP 16  /* tiles or rows that a thread takes at a time where threads share a block */
 #define GAP 16    /* between planes: keeps the 36 of them from falling into the same lines of a cache */
 
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
 #define TEMPLATE static inline __attribute__((always_inline))
 
-typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
   int64_t images, height, width, c_in, c_out;
   int64_t block; /* tiles */
   int64_t threads;
+  int64_t bytes; /* of a number of an image: 4 in float32, 2 in bfloat16; all else is float32 */
 } convolution;
 
 int omp_get_thread_num(void);
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* ---- numbers in memory ---- */
+
 TEMPLATE vector load(const float *from) { return *(const vector *)from; }
 
 TEMPLATE void store(float *to, vector v) { *(vector *)to = v; }
+
+TEMPLATE vector load_number(const char *from, int bytes) {
+  if (bytes == 4) return load((const float *)from);
+  return (vector)(__builtin_convertvector(*(const halves *)from, bits) << 16);
+}
+
+/* bfloat16 is rounded to nearest, ties to even; a NaN stays one. */
+TEMPLATE void store_number(char *to, vector v, int bytes) {
+  if (bytes == 4) {
+    store((float *)to, v);
+    return;
+  }
+  bits b = (bits)v, nan = (bits)(v != v);
+  b = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+  *(halves *)to = __builtin_convertvector((b & ~nan) | (nan & 0x7fc0), halves);
+}
 
 /* ---- the four one-dimensional transforms ---- */
 
@@ -107,17 +129,17 @@ TEMPLATE place place_of(const convolution *it, int64_t tile) {
 static int64_t number_of_tiles(const convolution *it) { return it->images * ((it->height + 3) / 4) * ((it->width + 3) / 4); }
 
 /* Where the channels of one pixel stand; zeros outside of the image. */
-TEMPLATE const float *pixel(const convolution *it, const float *image, int64_t c, place at, const float *zeros) {
+TEMPLATE const char *pixel(const convolution *it, const char *image, int64_t c, place at, const char *zeros) {
   if (at.row < 0 || at.row >= it->height || at.column < 0 || at.column >= it->width) return zeros;
-  return image + ((at.image * it->height + at.row) * it->width + at.column) * c;
+  return image + ((at.image * it->height + at.row) * it->width + at.column) * c * it->bytes;
 }
 
 /* P d P^T of `count` tiles, rows of c_in numbers in each plane. */
-static void transform_image(
-    const convolution *it, const float *x, const float *zeros, int64_t first, int64_t count, float *planes, int64_t plane) {
+TEMPLATE void transform_image(
+    const convolution *it, const char *x, const char *zeros, int64_t first, int64_t count, float *planes, int64_t plane, int bytes) {
   for (int64_t n = 0; n < count; n++) {
     place start = place_of(it, first + n);
-    const float *from[6][6];
+    const char *from[6][6];
     for (int p = 0; p < 6; p++)
       for (int q = 0; q < 6; q++) {
         place at = {start.image, start.row + p - 1, start.column + q - 1};
@@ -126,7 +148,7 @@ static void transform_image(
     for (int64_t c = 0; c < it->c_in; c += LANES) {
       vector half[6][6], line[6], done[6];
       for (int p = 0; p < 6; p++) {
-        for (int q = 0; q < 6; q++) line[q] = load(from[p][q] + c);
+        for (int q = 0; q < 6; q++) line[q] = load_number(from[p][q] + c * bytes, bytes);
         times_P(line, half[p]);
       }
       for (int q = 0; q < 6; q++) {
@@ -139,12 +161,12 @@ static void transform_image(
 }
 
 /* S^T g S of `count` tiles, in planes of panels (see `product`) with `rows` rows, of which these begin at `row`. */
-static void transform_derivative(
-    const convolution *it, const float *g, const float *zeros, int64_t first, int64_t count, float *planes, int64_t plane, int64_t rows,
-    int64_t row) {
+TEMPLATE void transform_derivative(
+    const convolution *it, const char *g, const char *zeros, int64_t first, int64_t count, float *planes, int64_t plane, int64_t rows,
+    int64_t row, int bytes) {
   for (int64_t n = 0; n < count; n++) {
     place start = place_of(it, first + n);
-    const float *from[4][4];
+    const char *from[4][4];
     for (int p = 0; p < 4; p++)
       for (int q = 0; q < 4; q++) {
         place at = {start.image, start.row + p, start.column + q};
@@ -155,7 +177,7 @@ static void transform_derivative(
       for (int64_t c = 0; c < width; c += LANES) {
         vector half[4][6], line[4], done[6];
         for (int p = 0; p < 4; p++) {
-          for (int q = 0; q < 4; q++) line[q] = load(from[p][q] + panel + c);
+          for (int q = 0; q < 4; q++) line[q] = load_number(from[p][q] + (panel + c) * bytes, bytes);
           times_S_transposed(line, half[p]);
         }
         for (int q = 0; q < 6; q++) {
@@ -169,9 +191,9 @@ static void transform_derivative(
 }
 
 /* S m S^T of `count` tiles, plus bias and addend where there are any, into the parts of y that lie inside of the images. */
-static void write_result(
-    const convolution *it, const float *planes, int64_t plane, int64_t first, int64_t count, const float *bias, const float *addend,
-    float *y) {
+TEMPLATE void write_result(
+    const convolution *it, const float *planes, int64_t plane, int64_t first, int64_t count, const float *bias, const char *addend,
+    char *y, int bytes) {
   for (int64_t n = 0; n < count; n++) {
     place start = place_of(it, first + n);
     for (int64_t c = 0; c < it->c_out; c += LANES) {
@@ -185,9 +207,9 @@ static void write_result(
         times_S(half[p], done);
         for (int q = 0; q < 4 && start.column + q < it->width; q++) {
           int64_t at = ((start.image * it->height + start.row + p) * it->width + start.column + q) * it->c_out + c;
-          if (addend) done[q] += load(addend + at);
+          if (addend) done[q] += load_number(addend + at * bytes, bytes);
           if (bias) done[q] += load(bias + c);
-          store(y + at, done[q]);
+          store_number(y + at * bytes, done[q], bytes);
         }
       }
     }
@@ -309,8 +331,8 @@ void mgnet_transform_kernels(const convolution *it, const float *kernels, float 
 
 /* Images x to y, with the kernels that `mgnet_transform_kernels` made; bias and addend may be null. */
 void mgnet_convolve(
-    const convolution *it, const float *x, const float *kernels, const float *bias, const float *addend, const float *zeros, float *scratch,
-    float *y) {
+    const convolution *it, const char *x, const float *kernels, const float *bias, const char *addend, const char *zeros, float *scratch,
+    char *y) {
   int64_t tiles = number_of_tiles(it), plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
 #pragma omp parallel num_threads(it->threads)
   {
@@ -318,12 +340,18 @@ void mgnet_convolve(
 #pragma omp for schedule(dynamic)
     for (int64_t first = 0; first < tiles; first += it->block) {
       int64_t count = least(it->block, tiles - first);
-      transform_image(it, x, zeros, first, count, in, plane_in);
+      if (it->bytes == 4)
+        transform_image(it, x, zeros, first, count, in, plane_in, 4);
+      else
+        transform_image(it, x, zeros, first, count, in, plane_in, 2);
       for (int k = 0; k < 36; k++) {
         matrix image = {in + k * plane_in, it->c_in, 1};
         product(count, it->c_out, it->c_in, image, kernels + k * it->c_in * it->c_out, out + k * plane_out, 0);
       }
-      write_result(it, out, plane_out, first, count, bias, addend, y);
+      if (it->bytes == 4)
+        write_result(it, out, plane_out, first, count, bias, addend, y, 4);
+      else
+        write_result(it, out, plane_out, first, count, bias, addend, y, 2);
     }
   }
 }
@@ -331,7 +359,7 @@ void mgnet_convolve(
 /* The derivative by the kernels, (3, 3, c_in, c_out), of the convolution of x whose result has the derivative g. `sums` holds
    36 c_in c_out zeros. Each sum is added up in one order by whichever thread is free: bits do not depend on the threads. */
 void mgnet_kernel_gradient(
-    const convolution *it, const float *x, const float *g, const float *zeros, float *scratch, float *sums, float *gradient) {
+    const convolution *it, const char *x, const char *g, const char *zeros, float *scratch, float *sums, float *gradient) {
   int64_t tiles = number_of_tiles(it), plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
   int64_t each = it->c_in * it->c_out, groups = (it->c_in + ROWS * GROUP - 1) / (ROWS * GROUP);
   float *in = scratch, *out = in + 36 * plane_in;
@@ -342,8 +370,14 @@ void mgnet_kernel_gradient(
 #pragma omp for schedule(dynamic)
       for (int64_t n = 0; n < count; n += GROUP) {
         int64_t some = least(GROUP, count - n);
-        transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in);
-        transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n);
+        if (it->bytes == 4)
+          transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 4);
+        else
+          transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 2);
+        if (it->bytes == 4)
+          transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 4);
+        else
+          transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 2);
       }
 #pragma omp for schedule(dynamic)
       for (int64_t unit = 0; unit < 36 * groups; unit++) {

@@ -1,6 +1,7 @@
-"""F(4x4, 3x3) (see `mgnet_models.winograd`) by this package's C code, `winograd.c`: float32, channels in multiples of 16.
+"""F(4x4, 3x3) (see `mgnet_models.winograd`) by this package's C code, `winograd.c`: channels in multiples of 16.
 
-Shapes: x (b, c_in, h, w) and y (b, c_out, h, w). Transformed kernels are a vector in the order that the C code reads.
+Shapes: x (b, c_in, h, w) and y (b, c_out, h, w), float32 or bfloat16 together; all is computed in float32. Transformed kernels
+are a float32 vector in the order that the C code reads.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from mgnet_models.c_library import load_c
 # then stays in a cache of 1 MiB of each, or of some MiB of all (python -m benchmarks.convolution).
 _TILES_OF_ONE, _TILES_OF_ALL = 48, 192
 _LANES = 16  # the widest vectors that the C code knows
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class _Convolution(ctypes.Structure):
     """The `convolution` of winograd.c."""
 
-    _fields_ = tuple((name, ctypes.c_int64) for name in ("images", "height", "width", "c_in", "c_out", "block", "threads"))
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("images", "height", "width", "c_in", "c_out", "block", "threads", "bytes"))
 
 
 def serves(dtype: torch.dtype, c_in: int, c_out: int) -> bool:
     """Whether a convolution on the CPU can be computed here; compiles the code if these channels could be."""
-    return dtype == torch.float32 and c_in % _LANES == 0 and c_out % _LANES == 0 and why_not() is None
+    return dtype in _DTYPES and c_in % _LANES == 0 and c_out % _LANES == 0 and why_not() is None
 
 
 def why_not() -> str | None:
@@ -39,9 +41,9 @@ def why_not() -> str | None:
 def transform_kernels(weight: Tensor) -> Tensor:
     """Q g Q^T of all kernels (c_out, c_in, 3, 3)."""
     c_out, c_in = weight.shape[:2]
-    taps = weight.permute(2, 3, 1, 0).contiguous()
-    planes = weight.new_empty(36 * c_in * c_out)
-    _call("mgnet_transform_kernels", _described((1, c_in, 1, 1), c_out, block=1), taps, planes)
+    taps = weight.permute(2, 3, 1, 0).float().contiguous()
+    planes = taps.new_empty(36 * c_in * c_out)
+    _call("mgnet_transform_kernels", _described(taps.new_empty(0, c_in, 1, 1), c_out, block=1), taps, planes)
     return planes
 
 
@@ -54,28 +56,28 @@ def convolve(
     """
     images, channels, h, w = x.shape
     y = x.new_empty((images, h, w, c_out))
-    _require(x, channels == c_in and kernels.numel() == 36 * c_in * c_out, f"x of shape {tuple(x.shape)}")
+    _require(x, x.dtype, channels == c_in and kernels.numel() == 36 * c_in * c_out, f"x of shape {tuple(x.shape)}")
     if bias is not None:
-        _require(bias, bias.shape == (c_out,), f"bias of shape {tuple(bias.shape)}")
-        bias = bias.contiguous()
+        _require(bias, x.dtype, bias.shape == (c_out,), f"bias of shape {tuple(bias.shape)}")
+        bias = bias.float().contiguous()
     if addend is not None:
-        _require(addend, addend.shape == (images, c_out, h, w), f"addend of shape {tuple(addend.shape)}")
+        _require(addend, x.dtype, addend.shape == (images, c_out, h, w), f"addend of shape {tuple(addend.shape)}")
         addend = _by_pixels(addend)
     tiles = _tiles(x)
     share = -(-tiles // (2 * torch.get_num_threads()))  # so that a thread that is late does not leave the others waiting
-    it = _described(x.shape, c_out, block=max(1, min(_TILES_OF_ONE, share)))
-    scratch = x.new_empty(it.threads * _scratch(it))
+    it = _described(x, c_out, block=max(1, min(_TILES_OF_ONE, share)))
+    scratch = kernels.new_empty(it.threads * _scratch(it))
     _call("mgnet_convolve", it, _by_pixels(x), kernels, bias, addend, x.new_zeros(c_in), scratch, y)
     return y.movedim(3, 1)
 
 
 def kernel_gradient(x: Tensor, g: Tensor) -> Tensor:
-    """The derivative by the kernels (c_out, c_in, 3, 3) of the convolution of x, whose result has the derivative g."""
+    """The derivative by the kernels (c_out, c_in, 3, 3) of the convolution of x, whose result has the derivative g; float32."""
     c_in, c_out = x.shape[1], g.shape[1]
-    _require(g, x.shape[0] == g.shape[0] and x.shape[2:] == g.shape[2:], f"derivative of shape {tuple(g.shape)}")
-    it = _described(x.shape, c_out, block=max(1, min(_TILES_OF_ALL, _tiles(x))))
-    gradient = x.new_empty((3, 3, c_in, c_out))
-    scratch, sums = x.new_empty(_scratch(it)), x.new_zeros(36 * c_in * c_out)
+    _require(g, x.dtype, x.shape[0] == g.shape[0] and x.shape[2:] == g.shape[2:], f"derivative of shape {tuple(g.shape)}")
+    it = _described(x, c_out, block=max(1, min(_TILES_OF_ALL, _tiles(x))))
+    gradient = torch.empty((3, 3, c_in, c_out))
+    scratch, sums = torch.empty(_scratch(it)), torch.zeros(36 * c_in * c_out)
     zeros = x.new_zeros(max(c_in, c_out))
     _call("mgnet_kernel_gradient", it, _by_pixels(x), _by_pixels(g), zeros, scratch, sums, gradient)
     return gradient.permute(3, 2, 0, 1)
@@ -90,14 +92,15 @@ def _by_pixels(x: Tensor) -> Tensor:
     return x.movedim(1, 3).contiguous()
 
 
-def _require(tensor: Tensor, fits: bool, what: str) -> None:
-    if not (fits and tensor.dtype == torch.float32 and tensor.device.type == "cpu"):
-        raise RuntimeError(f"{what}, {tensor.dtype} on {tensor.device}, does not fit this convolution (float32, cpu)")
+def _require(tensor: Tensor, dtype: torch.dtype, fits: bool, what: str) -> None:
+    if not (fits and tensor.dtype == dtype and dtype in _DTYPES and tensor.device.type == "cpu"):
+        expected = f"{dtype if dtype in _DTYPES else _DTYPES[0]} on cpu"
+        raise RuntimeError(f"{what}, {tensor.dtype} on {tensor.device}, does not fit this convolution ({expected})")
 
 
-def _described(shape: tuple[int, ...], c_out: int, *, block: int) -> _Convolution:
-    images, c_in, h, w = shape
-    return _Convolution(images, h, w, c_in, c_out, block, torch.get_num_threads())
+def _described(x: Tensor, c_out: int, *, block: int) -> _Convolution:
+    images, c_in, h, w = x.shape
+    return _Convolution(images, h, w, c_in, c_out, block, torch.get_num_threads(), x.element_size())
 
 
 def _scratch(it: _Convolution) -> int:

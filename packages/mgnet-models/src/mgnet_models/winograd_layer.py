@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgnet_models.winograd import Kernels, convolve, is_short, pays, transform_kernels
+from mgnet_models.winograd import Kernels, compute_dtype, convolve, is_short, pays, transform_kernels
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -39,7 +39,8 @@ class WinogradConv2d(nn.Conv2d):
 
     def _pays(self, x: Tensor) -> bool:
         has_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        return not has_gradient and pays(x, self.weight)
+        dtype = None if torch.is_autocast_enabled("cpu") else compute_dtype(x, self.weight)
+        return not has_gradient and dtype is not None and pays(x, self.weight, dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._kernels = None

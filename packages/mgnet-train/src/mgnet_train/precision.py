@@ -11,7 +11,8 @@ The memory layout and the way of the convolutions are the recipe's own fields.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class Arithmetic:
         self._device = device
         resolved = recipe.resolved(device.type)
         self._layout = torch.channels_last if resolved.layout == "channels_last" else torch.contiguous_format
-        self._may_be_short = resolved.convolution == "winograd" and device.type == "cpu" and not self.is_fast
+        self._may_be_short = resolved.convolution == "winograd" and device.type == "cpu"
         self._is_short = False
         if not self.is_fast:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -41,7 +42,8 @@ class Arithmetic:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on its device, in the recipe's memory layout."""
-        self._is_short = self._may_be_short and ShortConvolutions.matter_to(network)
+        dtype = torch.bfloat16 if self.is_fast else torch.float32
+        self._is_short = self._may_be_short and ShortConvolutions.matter_to(network, dtype)
         return network.to(device=self._device, memory_format=self._layout)  # type: ignore[call-overload]
 
     def speed_up(self, network: nn.Module) -> None:
@@ -61,8 +63,9 @@ class Arithmetic:
         kind = f"{numbers}, {layout}, {way} convolutions on {self._device.type}"
         return f"arithmetic: {kind} (--precision, --layout, --convolution)"
 
-    def context(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def context(self) -> Iterator[None]:
         """In this the network, its loss and their derivatives are computed."""
-        if self._is_short:
-            return ShortConvolutions()
-        return torch.autocast(self._device.type, dtype=torch.bfloat16) if self.is_fast else nullcontext()
+        tier = torch.autocast(self._device.type, dtype=torch.bfloat16) if self.is_fast else nullcontext()
+        with tier, ShortConvolutions() if self._is_short else nullcontext():
+            yield

@@ -48,7 +48,7 @@ class Recipe(BaseModel):
         default="auto", description="memory layout, rounding only; auto is channels_last, but contiguous for exact on CUDA"
     )
     convolution: Literal["auto", "direct", "winograd"] = Field(
-        default="auto", description="how wide 3x3 convolutions are computed, rounding only; auto is winograd for exact on CPU"
+        default="auto", description="how wide 3x3 convolutions are computed, rounding only; auto is winograd on CPU"
     )
     memory: Literal["default", "lean", "leaner", "deep"] = Field(
         default="default", description="what a MgNet keeps for the backward pass; less of it takes more time"
@@ -100,7 +100,7 @@ class Recipe(BaseModel):
         if layout == "auto":  # float32 convolutions on CUDA gain nothing from channels_last
             layout = "contiguous" if precision == "exact" and device == "cuda" else "channels_last"
         if convolution == "auto":
-            convolution = "winograd" if precision == "exact" and device == "cpu" else "direct"
+            convolution = "winograd" if device == "cpu" else "direct"
         return self.model_copy(update={"precision": precision, "layout": layout, "convolution": convolution})
 
 
