@@ -24,13 +24,13 @@ from mgnet_models.saved_tensors import saved_bytes
 from mgnet_train.allocator import set_allocator
 
 VARIANTS = (
-    "residual channels_last",  # first: the default, of which the costs are multiples
+    "residual channels_last winograd",  # first: the default, of which the costs are multiples
     "literal",
-    "residual channels_last lean",
-    "residual channels_last leaner",
-    "residual channels_last deep",
-    "residual channels_last bf16",
-    "residual channels_last bf16 deep",
+    "residual channels_last winograd lean",
+    "residual channels_last winograd leaner",
+    "residual channels_last winograd deep",
+    "residual channels_last winograd bf16",
+    "residual channels_last winograd bf16 deep",
 )
 _RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
 
@@ -44,8 +44,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
+    parser.add_argument(
+        "--variants", nargs="+", default=list(VARIANTS), metavar="WORDS", help="the first is the default; literal too"
+    )
     parser.add_argument("--grow", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if "literal" not in arguments.variants:
+        raise SystemExit("--variants: literal is missing, of which the saved bytes are shares: name it too")
     torch.set_num_threads(arguments.threads)
     if arguments.grow:
         print(json.dumps({"growth_mib": _growth(arguments)}))
@@ -59,14 +64,14 @@ def measure(nu: int, arguments: argparse.Namespace) -> dict[str, object]:
     """One depth of the finest grid: same function first, then all three figures of each variant."""
     notation = f"MgNet[{nu},2,2,2]-[{arguments.channels}]-B^l"
     model = mgnet(notation)
-    variants = [variant(model, words) for words in VARIANTS]
+    variants = [variant(model, words) for words in arguments.variants]
     check_training(model, variants, size=32)
     x, y = seeded_batch(32, arguments.batch, CLASSES)
     saved = [saved_bytes(one.network, lambda one=one: one.logits(one.images(x))) for one in variants]  # type: ignore[misc]
-    literal = saved[VARIANTS.index("literal")]
+    literal = saved[arguments.variants.index("literal")]
     shared = ["benchmarks.activation_memory", "--nu", str(nu), "--channels", str(arguments.channels)]
     shared += ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
-    growth = [run([*shared, "--grow", words], _RETURNED)["growth_mib"] for words in VARIANTS]
+    growth = [run([*shared, "--grow", words], _RETURNED)["growth_mib"] for words in arguments.variants]
     rows = in_turn({one.name: one.training_step(x, y) for one in variants}, rounds=arguments.rounds, clock=arguments.clock)
     columns = {
         "time, default = 1": [f"{1 / row.ratio:.2f}" for row in rows],

@@ -1,6 +1,7 @@
 """How do step time and memory grow with nu, channels and image size, next to the multiply-adds in closed form?
 
 python -m benchmarks.cost [--rounds 3] [--batch 16]
+As mgnet-train executes it in float32.
 Slope: the exponent between neighbouring rows, log(time ratio) / log(factor); 1 is proportional, 2 quadratic.
 """
 
@@ -57,7 +58,7 @@ def main() -> None:
 def _measure(name: str, points: list[Point], arguments: argparse.Namespace) -> list[dict[str, object]]:
     steps, saved = {}, []
     for point in points:
-        one = variant(mgnet(point.notation), "residual channels_last")
+        one = variant(mgnet(point.notation), "residual channels_last winograd")
         x, y = seeded_batch(point.size, arguments.batch, CLASSES)
         saved.append(saved_bytes(one.network, lambda one=one, x=x: one.logits(one.images(x))))  # type: ignore[misc]
         steps[str(point.value)] = one.training_step(x, y)

@@ -15,16 +15,22 @@ import sys
 import time
 from pathlib import Path
 
-_STEPS = ("literal", "residual channels_last", "residual channels_last bf16")
+_STEPS = ("literal", "residual channels_last winograd", "residual channels_last winograd bf16")
+_MEMORY = (
+    "residual channels_last winograd",
+    "literal",
+    "residual channels_last winograd lean",
+    "residual channels_last winograd deep",
+)
 SHORT = (
-    "startup --rounds 2",
+    "startup --rounds 1",
     f"training_step --channels 64 --rounds 2 --variants {shlex.join(_STEPS)}",
-    f"training_step --channels 256 --rounds 1 --batch 32 --variants {shlex.join((*_STEPS, 'residual channels_last winograd'))}",
-    "inference --channels 256 --batch 32 --rounds 2",
-    "as_shipped --channels 64 --rounds 1 --steps 3",
-    "activation_memory --nu 32 --rounds 1 --batch 8",
+    f"training_step --channels 256 --rounds 1 --batch 16 --variants {shlex.join(_STEPS)}",
+    "inference --channels 256 --batch 16 --rounds 2",
+    "as_shipped --channels 64 --batch 64 --rounds 1 --steps 3",
+    f"activation_memory --nu 32 --rounds 1 --batch 4 --variants {shlex.join(_MEMORY)}",
     "data_path --rounds 1",
-    "epoch --images 1280 --rounds 1",
+    "epoch --images 896 --rounds 1",
 )
 FULL = (
     "startup --rounds 7",

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import sys
 
 import pytest
 import timm
@@ -79,42 +80,48 @@ def test_with_integers_not_a_bit_differs_in_torch_whatever_the_chunks(case, chun
 
 
 @needs_c
-@given(integer_cases(SIXTEENS), st.integers(1, 60), st.sampled_from([1, 2, 3]), st.booleans())
-def test_with_integers_not_a_bit_differs_in_c_whatever_the_blocks_and_threads(case, block, threads, channels_last):
+@given(integer_cases(SIXTEENS), st.integers(1, 60), st.sampled_from([1, 2, 3]), st.booleans(), st.booleans())
+def test_with_integers_not_a_bit_differs_in_c_whatever_the_blocks_and_threads(case, block, threads, apart, channels_last):
     x, weight, bias, addend = case
     if channels_last:
         x, weight = (it.contiguous(memory_format=torch.channels_last) for it in (x, weight))
     wanted = F.conv2d(x, weight, bias, padding=1) + (0 if addend is None else addend)
     g = integer_derivative(x, weight)
-    before = winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL, torch.get_num_threads()
+    names = ("_TILES_OF_ONE", "_TILES_OF_ALL", "_SUMS_OF_ONE")
+    before, threads_before = [getattr(winograd_in_c, name) for name in names], torch.get_num_threads()
     try:
-        winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL = block, 3 * block
+        for name, value in zip(names, (block, 3 * block, sys.maxsize if apart else 0)):
+            setattr(winograd_in_c, name, value)
         torch.set_num_threads(threads)
         kernels = transform_kernels(weight)
         assert kernels.in_c
         assert torch.equal(convolve(x, kernels, bias=bias, addend=addend), wanted)
         assert torch.equal(kernel_gradient(x, g), kernels_derivative(x, g, weight))
     finally:
-        winograd_in_c._TILES_OF_ONE, winograd_in_c._TILES_OF_ALL = before[:2]
-        torch.set_num_threads(before[2])
+        for name, value in zip(names, before):
+            setattr(winograd_in_c, name, value)
+        torch.set_num_threads(threads_before)
 
 
 @needs_c
-@given(st.integers(0, 2**31), st.sampled_from([(16, 80), (64, 64), (160, 32)]), SIDES, SIDES)
-def test_in_c_the_bits_do_not_depend_on_the_number_of_threads(seed, channels, h, w):
+@pytest.mark.parametrize("channels", [(16, 80), (64, 64), (160, 32), (192, 208)])
+def test_in_c_the_same_threads_give_the_same_bits_and_results_do_not_depend_on_their_number(channels):
     c_in, c_out = channels
-    x, g = (torch.randn(3, c, h, w, generator=seeded(seed)) for c in channels)
-    weight = torch.randn(c_out, c_in, 3, 3, generator=seeded(seed + 1))
-    threads, seen = torch.get_num_threads(), []
+    x, g = (torch.randn(6, c, 18, 21, generator=seeded(c)) for c in channels)
+    weight = torch.randn(c_out, c_in, 3, 3, generator=seeded(1))
+    threads, results, gradients = torch.get_num_threads(), [], {1: [], 2: [], 5: []}
     try:
-        for count in (1, 2, 5):
+        for count in (1, 2, 5, 1, 2, 5, 2):
             torch.set_num_threads(count)
-            seen.append((convolve(x, transform_kernels(weight)), kernel_gradient(x, g)))
+            results.append(convolve(x, transform_kernels(weight)))
+            gradients[count].append(kernel_gradient(x, g))
     finally:
         torch.set_num_threads(threads)
-    for y, gradient in seen[1:]:
-        assert torch.equal(y, seen[0][0])
-        assert torch.equal(gradient, seen[0][1])
+    assert all(torch.equal(y, results[0]) for y in results)
+    for same in gradients.values():
+        assert all(torch.equal(gradient, same[0]) for gradient in same)
+    if c_in * c_out > 170**2:  # one sum for all threads
+        assert torch.equal(gradients[1][0], gradients[5][0])
 
 
 def absolute(weight, x):
@@ -178,7 +185,22 @@ def test_a_wide_convolution_takes_the_short_way(bias, way, monkeypatch):
     assert relative_error(short(x, x), convolution(x) + x) <= ROUNDING
 
 
-@pytest.mark.parametrize("case", ["small", "float16", "gradient", "autocast", "few images"])
+@needs_c
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_autocast_and_bfloat16_take_the_short_way_too(stored, monkeypatch):
+    convolution, short = wide()
+    convolution, short, x = convolution.to(stored), short.to(stored), torch.randn(4, 128, 16, 16).to(stored)
+    right = convolution.float()(x.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=stored == torch.float32):
+        y, taken = takes_the_short_way(short, x, monkeypatch)
+        added = short(x, x)
+    assert taken
+    assert y.dtype == added.dtype == torch.bfloat16
+    assert relative_error(y.float(), right) <= 2**-8
+    assert relative_error(added.float(), right + x.float()) <= 2**-8
+
+
+@pytest.mark.parametrize("case", ["small", "float16", "gradient", "autocast to float16", "few images"])
 def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, monkeypatch):
     convolution, short = wide()
     x = torch.randn(4, 128, 16, 16)
@@ -189,7 +211,7 @@ def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, monkeypatch
     if case == "float16":
         convolution, short, x = convolution.half(), short.half(), x.half()
     x.requires_grad_(case == "gradient")
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "autocast"):
+    with torch.autocast("cpu", dtype=torch.float16, enabled=case == "autocast to float16"):
         y, taken = takes_the_short_way(short, x, monkeypatch)
         assert torch.equal(y, convolution(x))
         assert not taken

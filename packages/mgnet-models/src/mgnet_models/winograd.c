@@ -302,10 +302,64 @@ static void product(int64_t rows, int64_t columns, int64_t depth, matrix left, c
       }
 }
 
-/* ---- what Python calls ---- */
-
-/* float32 numbers of working memory that one block needs; `convolve` needs it once for each thread. */
+/* float32 numbers of working memory that one block needs; some calls need it once for each thread. */
 int64_t mgnet_scratch(const convolution *it) { return 36 * (it->block * (it->c_in + it->c_out) + 2 * GAP); }
+
+/* ---- both transforms of a block, for the kernels' derivative ---- */
+
+/* Those of `some` tiles, of which the first is tile n of the block that begins at `start` and has `count` tiles. */
+static void transform_both(
+    const convolution *it, const char *x, const char *g, const char *zeros, int64_t start, int64_t count, int64_t n, int64_t some,
+    float *in, float *out) {
+  int64_t plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
+  if (it->bytes == 4) {
+    transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 4);
+    transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 4);
+  } else {
+    transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 2);
+    transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 2);
+  }
+}
+
+/* Rows from `row` on of plane k: what `count` tiles add to the sums. */
+static void add_products(
+    const convolution *it, int64_t k, int64_t row, int64_t rows, int64_t count, const float *in, const float *out, float *sums) {
+  int64_t plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
+  matrix image = {in + k * plane_in + row, 1, it->c_in};
+  product(rows, it->c_out, count, image, out + k * plane_out, sums + (k * it->c_in + row) * it->c_out, 1);
+}
+
+/* Each thread has blocks and sums of its own, and waits for no other. For sums that a thread's cache holds. */
+static void sums_apart(
+    const convolution *it, const char *x, const char *g, const char *zeros, float *scratch, float *sums) {
+  int64_t tiles = number_of_tiles(it), size = 36 * it->c_in * it->c_out;
+  float *in = scratch + omp_get_thread_num() * mgnet_scratch(it), *out = in + 36 * (it->block * it->c_in + GAP);
+#pragma omp for schedule(static, 1)
+  for (int64_t start = 0; start < tiles; start += it->block) {
+    int64_t count = least(it->block, tiles - start);
+    transform_both(it, x, g, zeros, start, count, 0, count, in, out);
+    for (int64_t k = 0; k < 36; k++) add_products(it, k, 0, it->c_in, count, in, out, sums + omp_get_thread_num() * size);
+  }
+}
+
+/* All threads do one block after the other, so that large sums are read and written less often. */
+static void sums_together(
+    const convolution *it, const char *x, const char *g, const char *zeros, float *scratch, float *sums) {
+  int64_t tiles = number_of_tiles(it), groups = (it->c_in + ROWS * GROUP - 1) / (ROWS * GROUP);
+  float *in = scratch, *out = in + 36 * (it->block * it->c_in + GAP);
+  for (int64_t start = 0; start < tiles; start += it->block) {
+    int64_t count = least(it->block, tiles - start);
+#pragma omp for schedule(dynamic)
+    for (int64_t n = 0; n < count; n += GROUP) transform_both(it, x, g, zeros, start, count, n, least(GROUP, count - n), in, out);
+#pragma omp for schedule(dynamic)
+    for (int64_t unit = 0; unit < 36 * groups; unit++) {
+      int64_t row = unit % groups * ROWS * GROUP;
+      add_products(it, unit / groups, row, least(ROWS * GROUP, it->c_in - row), count, in, out, sums);
+    }
+  }
+}
+
+/* ---- what Python calls ---- */
 
 /* Q g Q^T: kernels (3, 3, c_in, c_out) to 36 planes of panels. */
 void mgnet_transform_kernels(const convolution *it, const float *kernels, float *planes) {
@@ -356,42 +410,28 @@ void mgnet_convolve(
   }
 }
 
-/* The derivative by the kernels, (3, 3, c_in, c_out), of the convolution of x whose result has the derivative g. `sums` holds
-   36 c_in c_out zeros. Each sum is added up in one order by whichever thread is free: bits do not depend on the threads. */
+/* The derivative by the kernels, (3, 3, c_in, c_out), of the convolution of x whose result has the derivative g. `copies` is
+   the number of threads where each has sums and scratch of its own, else 1; `sums` holds 36 c_in c_out zeros in each copy. The
+   bits do not depend on which thread is the faster one, nor, with one copy, on how many there are. */
 void mgnet_kernel_gradient(
-    const convolution *it, const char *x, const char *g, const char *zeros, float *scratch, float *sums, float *gradient) {
-  int64_t tiles = number_of_tiles(it), plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
-  int64_t each = it->c_in * it->c_out, groups = (it->c_in + ROWS * GROUP - 1) / (ROWS * GROUP);
-  float *in = scratch, *out = in + 36 * plane_in;
+    const convolution *it, int64_t copies, const char *x, const char *g, const char *zeros, float *scratch, float *sums,
+    float *gradient) {
+  int64_t each = it->c_in * it->c_out;
 #pragma omp parallel num_threads(it->threads)
   {
-    for (int64_t start = 0; start < tiles; start += it->block) {
-      int64_t count = least(it->block, tiles - start);
-#pragma omp for schedule(dynamic)
-      for (int64_t n = 0; n < count; n += GROUP) {
-        int64_t some = least(GROUP, count - n);
-        if (it->bytes == 4)
-          transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 4);
-        else
-          transform_image(it, x, zeros, start + n, some, in + n * it->c_in, plane_in, 2);
-        if (it->bytes == 4)
-          transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 4);
-        else
-          transform_derivative(it, g, zeros, start + n, some, out, plane_out, count, n, 2);
-      }
-#pragma omp for schedule(dynamic)
-      for (int64_t unit = 0; unit < 36 * groups; unit++) {
-        int64_t k = unit / groups, row = unit % groups * ROWS * GROUP;
-        matrix image = {in + k * plane_in + row, 1, it->c_in};
-        float *to = sums + k * each + row * it->c_out;
-        product(least(ROWS * GROUP, it->c_in - row), it->c_out, count, image, out + k * plane_out, to, 1);
-      }
-    }
+    if (copies > 1)
+      sums_apart(it, x, g, zeros, scratch, sums);
+    else
+      sums_together(it, x, g, zeros, scratch, sums);
 #pragma omp for schedule(static)
     for (int64_t n = 0; n < each; n += LANES) {
       vector half[3][6], line[6], done[3];
       for (int q = 0; q < 6; q++) {
-        for (int p = 0; p < 6; p++) line[p] = load(sums + (6 * p + q) * each + n);
+        for (int p = 0; p < 6; p++) {
+          const float *sum = sums + (6 * p + q) * each + n;
+          line[p] = load(sum);
+          for (int64_t copy = 1; copy < copies; copy++) line[p] += load(sum + 36 * copy * each);
+        }
         times_24_Q_transposed(line, done);
         for (int p = 0; p < 3; p++) half[p][q] = done[p];
       }

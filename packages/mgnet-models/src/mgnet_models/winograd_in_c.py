@@ -15,9 +15,11 @@ from torch import Tensor
 
 from mgnet_models.c_library import load_c
 
-# Tiles that a thread takes at a time, and that all take together for the kernels' gradient: what stands between the steps
-# then stays in a cache of 1 MiB of each, or of some MiB of all (python -m benchmarks.convolution).
+# Tiles that a thread takes at a time, and that all take together for the gradient of many kernels: what stands between the
+# steps then stays in a cache of 1 MiB of each, or of some MiB of all (python -m benchmarks.convolution).
 _TILES_OF_ONE, _TILES_OF_ALL = 48, 192
+# Up to so many numbers, 4 MiB, each thread has sums of its own for that gradient: waiting for each other costs more.
+_SUMS_OF_ONE = 2**20
 _LANES = 16  # the widest vectors that the C code knows
 _DTYPES = (torch.float32, torch.bfloat16)
 
@@ -58,7 +60,7 @@ def convolve(
     y = x.new_empty((images, h, w, c_out))
     _require(x, x.dtype, channels == c_in and kernels.numel() == 36 * c_in * c_out, f"x of shape {tuple(x.shape)}")
     if bias is not None:
-        _require(bias, x.dtype, bias.shape == (c_out,), f"bias of shape {tuple(bias.shape)}")
+        _require(bias, bias.dtype, bias.shape == (c_out,), f"bias of shape {tuple(bias.shape)}")
         bias = bias.float().contiguous()
     if addend is not None:
         _require(addend, x.dtype, addend.shape == (images, c_out, h, w), f"addend of shape {tuple(addend.shape)}")
@@ -75,11 +77,14 @@ def kernel_gradient(x: Tensor, g: Tensor) -> Tensor:
     """The derivative by the kernels (c_out, c_in, 3, 3) of the convolution of x, whose result has the derivative g; float32."""
     c_in, c_out = x.shape[1], g.shape[1]
     _require(g, x.dtype, x.shape[0] == g.shape[0] and x.shape[2:] == g.shape[2:], f"derivative of shape {tuple(g.shape)}")
-    it = _described(x, c_out, block=max(1, min(_TILES_OF_ALL, _tiles(x))))
+    size = 36 * c_in * c_out
+    apart = size <= _SUMS_OF_ONE and torch.get_num_threads() > 1
+    it = _described(x, c_out, block=max(1, min(_TILES_OF_ONE if apart else _TILES_OF_ALL, _tiles(x))))
+    copies = it.threads if apart else 1
     gradient = torch.empty((3, 3, c_in, c_out))
-    scratch, sums = torch.empty(_scratch(it)), torch.zeros(36 * c_in * c_out)
+    scratch, sums = torch.empty(copies * _scratch(it)), torch.zeros(copies * size)
     zeros = x.new_zeros(max(c_in, c_out))
-    _call("mgnet_kernel_gradient", it, _by_pixels(x), _by_pixels(g), zeros, scratch, sums, gradient)
+    _call("mgnet_kernel_gradient", it, copies, _by_pixels(x), _by_pixels(g), zeros, scratch, sums, gradient)
     return gradient.permute(3, 2, 0, 1)
 
 
@@ -108,9 +113,14 @@ def _scratch(it: _Convolution) -> int:
     return size
 
 
-def _call(name: str, it: _Convolution, *tensors: Tensor | None) -> None:
-    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
-    getattr(_required_library(), name)(ctypes.byref(it), *pointers)
+def _call(name: str, it: _Convolution, *arguments: Tensor | int | None) -> None:
+    getattr(_required_library(), name)(ctypes.byref(it), *map(_argument, arguments))
+
+
+def _argument(value: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
+    if isinstance(value, int):
+        return ctypes.c_int64(value)
+    return ctypes.c_void_p(None if value is None else value.data_ptr())
 
 
 def _required_library() -> ctypes.CDLL:

@@ -30,17 +30,14 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         """The convolution of x, plus `addend` of the result's shape where one is given."""
-        if not self._pays(x):
+        dtype = compute_dtype(x, self.weight)
+        has_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        if has_gradient or dtype is None or not pays(x, self.weight, dtype):
             y = super().forward(x)
             return y if addend is None else y.add_(addend)
         if self._kernels is None:
             self._kernels = transform_kernels(self.weight)
-        return convolve(x, self._kernels, bias=self.bias, addend=addend)
-
-    def _pays(self, x: Tensor) -> bool:
-        has_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        dtype = None if torch.is_autocast_enabled("cpu") else compute_dtype(x, self.weight)
-        return not has_gradient and dtype is not None and pays(x, self.weight, dtype)
+        return convolve(x.to(dtype), self._kernels, bias=self.bias, addend=None if addend is None else addend.to(dtype))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._kernels = None
