@@ -1,8 +1,8 @@
 """All benchmarks of the CPU, one after the other, each a process of its own.
 
 python -m benchmarks.run [--full] [--authors CHECKOUT]
-The short set ends within six minutes on two idle cores; --full takes more rounds, compiles, and adds the cost table.
-Waits up to a minute for the machine to become idle, and says so if it does not.
+The short set ends within six minutes on two cores; --full takes more rounds, compiles, and adds the cost table.
+Waits up to half a minute for the machine to become idle, and says so if it does not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ SHORT = (
     f"training_step --channels 64 --rounds 2 --variants {shlex.join(_STEPS)}",
     f"training_step --channels 256 --rounds 1 --batch 16 --variants {shlex.join(_STEPS)}",
     "inference --channels 256 --batch 16 --rounds 2",
-    "as_shipped --channels 64 --batch 64 --rounds 1 --steps 3",
-    f"activation_memory --nu 32 --rounds 1 --batch 4 --variants {shlex.join(_MEMORY)}",
+    f"activation_memory --nu 16 --rounds 1 --batch 4 --variants {shlex.join(_MEMORY)}",
     "data_path --rounds 1",
     "epoch --images 896 --rounds 1",
 )
@@ -53,7 +52,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="more rounds and the long benchmarks, about half an hour")
     parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code")
     arguments = parser.parse_args()
-    _wait_until_idle(60)
+    _wait_until_idle(30)
     start, failed = time.monotonic(), []
     for line in FULL if arguments.full else SHORT:
         name, *options = shlex.split(line)

@@ -37,6 +37,8 @@ def way(request, monkeypatch):
     """Both ways of the arithmetic, the second as on a machine without a C compiler."""
     if request.param == "in torch":
         monkeypatch.setattr(winograd_in_c, "serves", lambda *_: False)
+        monkeypatch.setattr(winograd, "_LEAST_CHANNELS_IN_TORCH", {torch.float32: 128, torch.float64: 128})
+        monkeypatch.setattr(winograd, "_LEAST_TILES_IN_TORCH", 32)
     elif winograd_in_c.why_not() is not None:
         pytest.skip(winograd_in_c.why_not())
     return request.param
@@ -201,7 +203,7 @@ def test_autocast_and_bfloat16_take_the_short_way_too(stored, monkeypatch):
 
 
 @pytest.mark.parametrize("case", ["small", "float16", "gradient", "autocast to float16", "few images"])
-def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, monkeypatch):
+def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, way, monkeypatch):
     convolution, short = wide()
     x = torch.randn(4, 128, 16, 16)
     if case == "small":
@@ -217,7 +219,7 @@ def test_what_the_short_way_does_not_serve_goes_the_direct_way(case, monkeypatch
         assert not taken
 
 
-def test_gradients_are_those_of_the_direct_way():
+def test_gradients_are_those_of_the_direct_way(way):
     convolution, short = wide()
     x, addend = torch.randn(2, 4, 128, 16, 16, requires_grad=True).unbind()
     mine = torch.autograd.grad(short(x, addend).square().sum(), [x, addend])
@@ -239,7 +241,7 @@ def test_new_weights_are_noticed(change, way):
     assert relative_error(short(x), convolution(x)) <= ROUNDING
 
 
-def test_the_transformed_kernels_are_not_saved():
+def test_the_transformed_kernels_are_not_saved(way):
     _, short = wide()
     empty = io.BytesIO()
     torch.save(short, empty)
@@ -265,8 +267,8 @@ class Network(nn.Sequential):
         super().__init__(
             nn.Conv2d(128, 128, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(128, 136, 3, padding=1, bias=False),
-            nn.Conv2d(136, 4, 3, padding=1),
+            nn.Conv2d(128, 144, 3, padding=1, bias=False),
+            nn.Conv2d(144, 4, 3, padding=1),
             nn.Conv2d(4, 128, 3, stride=2, padding=1),
         )
 
@@ -316,6 +318,9 @@ def test_the_c_code_serves_narrower_convolutions_than_torch_does(monkeypatch):
     assert not winograd.pays(x[:, :32], weight[:, :32], torch.float32)
     monkeypatch.setattr(winograd_in_c, "serves", lambda *_: False)
     assert not winograd.pays(x, weight, torch.float32)
+    wide_weight = torch.randn(256, 256, 3, 3)
+    assert winograd.pays(torch.zeros(32, 256, 16, 16), wide_weight, torch.float32)
+    assert not winograd.pays(torch.zeros(31, 256, 16, 16), wide_weight, torch.float32)
 
 
 @needs_c
@@ -386,3 +391,21 @@ def test_what_does_not_fit_the_c_code_is_refused_before_it_runs(change, place):
 def test_a_derivative_that_does_not_fit_is_refused():
     with pytest.raises(RuntimeError, match="derivative of shape"):
         kernel_gradient(torch.zeros(2, 16, 4, 4), torch.zeros(2, 16, 4, 3))
+
+
+@needs_c
+def test_checkpointed_activations_are_recomputed_on_the_way_of_the_first_pass():
+    torch.manual_seed(0)
+    model = timm.create_model("mgnet", notation="MgNet[2,2]-[128]-B^l", num_classes=3).to(memory_format=torch.channels_last).train()
+    x = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+
+    def trained(checkpointed):
+        model.set_grad_checkpointing(checkpointed)
+        model.zero_grad(set_to_none=True)
+        with ShortConvolutions():
+            y = model(x)
+        y.square().sum().backward()
+        return [y, *(parameter.grad for parameter in model.parameters())]
+
+    for plain, again in zip(trained(False), trained(True)):
+        assert torch.equal(plain, again)

@@ -9,15 +9,24 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mgnet_models.short_convolutions import ShortConvolutions
+
 
 def recompute(owner: nn.Module, function: Callable[..., Tensor], *args: Any) -> Tensor:
     """`function(*args)` whose activations are recomputed in the backward pass; `owner` holds the norms it runs.
 
-    Outputs, gradients and running statistics equal those of the plain call.
+    Outputs, gradients and running statistics equal those of the plain call, also within ShortConvolutions.
     """
 
+    again = ShortConvolutions if ShortConvolutions.are_on() else nullcontext
+
+    @contextmanager
+    def second_pass() -> Iterator[None]:
+        with _frozen_statistics(owner), again():
+            yield
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(owner)
+        return nullcontext(), second_pass()
 
     return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
 

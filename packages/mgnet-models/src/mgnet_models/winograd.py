@@ -30,8 +30,8 @@ from mgnet_models import winograd_in_c, winograd_in_torch
 # Below these the transforms cost more than the products save (python -m benchmarks.convolution). In bfloat16 the direct way
 # has twice the speed, and torch's operations nothing to set against it.
 _LEAST_CHANNELS_IN_C = {torch.float32: 48, torch.bfloat16: 64}
-_LEAST_CHANNELS_IN_TORCH = {torch.float32: 128, torch.float64: 128}
-_LEAST_TILES = 32
+_LEAST_CHANNELS_IN_TORCH = {torch.float32: 256, torch.float64: 256}
+_LEAST_TILES_IN_C, _LEAST_TILES_IN_TORCH = 32, 512
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,16 @@ def is_short(weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: i
 
 def is_wide(weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether a kernel has channels enough for the short way to pay in this dtype. May compile the C code, once on a machine."""
+    return _least_tiles(weight, dtype) is not None
+
+
+def _least_tiles(weight: Tensor, dtype: torch.dtype) -> int | None:
+    """From how many tiles on the short way pays; None where it never does."""
     c_out, c_in = weight.shape[:2]
     least = min(c_out, c_in)
     if least >= _LEAST_CHANNELS_IN_C.get(dtype, sys.maxsize) and winograd_in_c.serves(dtype, c_in, c_out):
-        return True
-    return least >= _LEAST_CHANNELS_IN_TORCH.get(dtype, sys.maxsize)
+        return _LEAST_TILES_IN_C
+    return _LEAST_TILES_IN_TORCH if least >= _LEAST_CHANNELS_IN_TORCH.get(dtype, sys.maxsize) else None
 
 
 def pays(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
@@ -67,16 +72,17 @@ def pays(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
 
     Not while torch compiles, exports or traces: what comes of that runs elsewhere, with other sizes.
     """
-    return (
-        type(x) is Tensor  # no proxy of a tracer, no tensor without numbers
-        and not torch.compiler.is_compiling()
-        and not is_tracing()
-        and x.device.type == weight.device.type == "cpu"
-        and x.dim() == 4
-        and x.shape[1] == weight.shape[1]
-        and x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) >= _LEAST_TILES
-        and is_wide(weight, dtype)
-    )
+    if (
+        type(x) is not Tensor  # a proxy of a tracer, or a tensor without numbers
+        or torch.compiler.is_compiling()
+        or is_tracing()
+        or not x.device.type == weight.device.type == "cpu"
+        or x.dim() != 4
+        or x.shape[1] != weight.shape[1]
+    ):
+        return False
+    least = _least_tiles(weight, dtype)
+    return least is not None and x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) >= least
 
 
 def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
