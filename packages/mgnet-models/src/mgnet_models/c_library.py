@@ -15,8 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-# An own name for each release of these words: what they make is kept for later processes.
-_OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+_OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC")
 _LONGEST_SECONDS = 120
 
 
@@ -29,7 +28,7 @@ def load_c(source: Path) -> ctypes.CDLL:
     if shutil.which(compiler[0]) is None:
         raise OSError(f"there is no C compiler {compiler[0]!r}: install one, or name it in the environment variable CC")
     # The macros that the compiler predefines name its version and all that it knows of the processor.
-    macros = _run([*compiler, *_OPTIONS[:-1], "-dM", "-E", "-x", "c", os.devnull])
+    macros = _run([*compiler, *_OPTIONS, "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256(b"\0".join([source.read_bytes(), macros, *map(str.encode, _OPTIONS)])).hexdigest()[:24]
     name = f"{source.stem}-{key}.so"
     try:
@@ -55,7 +54,7 @@ def _compile(compiler: list[str], source: Path, target: Path) -> None:
     handle, unfinished = tempfile.mkstemp(dir=target.parent, prefix=target.stem, suffix=".so")
     os.close(handle)
     try:
-        _run([*compiler, *_OPTIONS, str(source), "-o", unfinished])
+        _run([*compiler, *_OPTIONS, "-shared", str(source), "-o", unfinished])
         os.replace(unfinished, target)
     finally:
         Path(unfinished).unlink(missing_ok=True)

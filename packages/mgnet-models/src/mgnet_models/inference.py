@@ -28,7 +28,7 @@ def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> InferenceM
 
     The result is in eval mode, computes in channels_last whatever the layout of its images, has no gradients, and can be
     compiled, exported, or moved to another dtype or device. Its logits equal `model.eval()`'s up to rounding; the folding
-    itself is done in double precision. With `winograd`, wide convolutions in float32 on a CPU take fewer multiplications
+    itself is done in double precision. With `winograd`, wide convolutions on a CPU take fewer multiplications
     and round a few times more (`mgnet_models.winograd`). Raises ValueError for another network, and for a sigma other than
     BatchNorm with an activation.
     """
