@@ -3,7 +3,7 @@
 python -m benchmarks.convolution [--channels 32 64 128 256 512] [--sizes 4 8 16 32] [--batch 32] [--rounds 5]
 Float32, channels_last, kept memory: the forward pass, and both parts of the backward pass, with the transforms of the kernels
 that a training step does. "in C" is this package's own code, "in torch" what does it without a compiler. The limits in
-mgnet_models.winograd are read from this table: "taken" says where they lie.
+mgnet_models.runtime.winograd are read from this table: "taken" says where they lie.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.report import print_table, write
 from benchmarks.timing import CLOCKS, in_turn
-from mgnet_models import winograd, winograd_in_c, winograd_in_torch
+from mgnet_models.runtime import winograd, winograd_in_c, winograd_in_torch
 from mgnet_train.allocator import set_allocator
 
 Ways = dict[str, Callable[[], Tensor]]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgnet_models import MgNet, Notation, ShortConvolutions
-from mgnet_models.authors_checkpoint import from_authors
+from mgnet_models.weights.released_code import from_authors
 
 CLASSES = 100
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "packages/mgnet-models/src/mgnet_models/pretrained"
+PACKAGE = ROOT / "packages/mgnet-models/src/mgnet_models/weights/digits"
 NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")
 KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs", "commit", "dirty", "test", "environment")
 

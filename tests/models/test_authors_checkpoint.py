@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mgnet_models.authors_checkpoint import checkpoint_filter, from_authors, load_authors_checkpoint
+from mgnet_models.weights.released_code import checkpoint_filter, from_authors, load_authors_checkpoint
 from models.strategies import disturb_norms
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import PlainNetwork, PreActNetwork, paper_rows
-from mgnet_models.two_group_alexnet import ResponseNorm
+from mgnet_models.families.two_group_alexnet import ResponseNorm
 from models.conversions import assert_converts
 
 NAMES = {

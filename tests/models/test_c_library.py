@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mgnet_models import winograd_in_c
-from mgnet_models.c_library import load_c
+from mgnet_models.runtime import winograd_in_c
+from mgnet_models.runtime.c_library import load_c
 
 needs_c = pytest.mark.skipif(winograd_in_c.why_not() is not None, reason=str(winograd_in_c.why_not()))
 
@@ -61,7 +61,9 @@ def test_no_compiler_is_named_with_the_mend(source, monkeypatch):
 
 IN_PROCESS = """
 import torch
-from mgnet_models import ShortConvolutions, winograd, winograd_in_c
+from mgnet_models import ShortConvolutions
+from mgnet_models.runtime import winograd
+from mgnet_models.runtime import winograd_in_c
 x, weight = torch.randn(4, 128, 16, 16), torch.randn(128, 128, 3, 3)
 with ShortConvolutions():
     y = torch.conv2d(x, weight, padding=1)
@@ -81,7 +83,8 @@ def test_a_machine_without_a_compiler_computes_in_torch(compiler, tmp_path):
 
 INTEGERS = """
 import torch
-from mgnet_models import winograd, winograd_in_c
+from mgnet_models.runtime import winograd
+from mgnet_models.runtime import winograd_in_c
 assert winograd_in_c.why_not() is None, winograd_in_c.why_not()
 for c_in, c_out in ((16, 48), (80, 64), (144, 112)):
     x = torch.randint(-2, 3, (3, c_in, 9, 7)).float()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mgnet_models import GDFI, MgNet
-from mgnet_models.gdfi import DEFAULT_SIZE, FORMS, GDFI_NAMES
+from mgnet_models.families.gdfi import DEFAULT_SIZE, FORMS, GDFI_NAMES
 from models.conversions import assert_converts
 from models.strategies import NOTATIONS, disturb_norms
 

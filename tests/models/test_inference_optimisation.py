@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from torch import nn
 
-from mgnet_models import optimize_for_inference, winograd_in_c, winograd_layer
-from mgnet_models.winograd import convolve
+from mgnet_models import optimize_for_inference
+from mgnet_models.runtime import winograd_in_c, winograd_layer
+from mgnet_models.runtime.winograd import convolve
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mgnet_models import MgNet, ShortConvolutions, winograd_in_c
-from mgnet_models.saved_tensors import saved_bytes
+from mgnet_models import MgNet, ShortConvolutions
+from mgnet_models.runtime import winograd_in_c
+from mgnet_models.runtime.saved_tensors import saved_bytes
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
 LEAN_MODES = ("lean", "leaner", "deep")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import Grid, MgResNet
-from mgnet_models.mgresnet import MGRESNET_NAMES
+from mgnet_models.families.mgresnet import MGRESNET_NAMES
 from models.conversions import assert_converts
 from models.strategies import disturb_norms
 

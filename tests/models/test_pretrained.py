@@ -5,7 +5,7 @@ import timm
 import torch
 
 from mgnet_models import DATA_SETS
-from mgnet_models.pretrained import packaged_weights, stated_results
+from mgnet_models.weights.packaged import packaged_weights, stated_results
 from mgnet_train.augment import Normaliser
 from mgnet_train.data.digits import read_digits
 from mgnet_train.data.facts import FACTS

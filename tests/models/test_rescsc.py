@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import ResCsc
-from mgnet_models.rescsc import RESCSC_NAMES, ResCscBlock, Threshold
+from mgnet_models.families.rescsc import RESCSC_NAMES, ResCscBlock, Threshold
 from models.conversions import assert_converts
 
 COUNTS = {20: 269_731, 32: 464_169, 44: 658_607, 56: 853_045, 110: 1_728_016, 218: 3_477_958}

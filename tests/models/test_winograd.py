@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from mgnet_models import ShortConvolutions, winograd, winograd_in_c, winograd_in_torch, winograd_layer
-from mgnet_models.winograd import convolve, kernel_gradient, transform_kernels
-from mgnet_models.winograd_layer import WinogradConv2d
+from mgnet_models import ShortConvolutions
+from mgnet_models.runtime import winograd, winograd_in_c, winograd_in_torch, winograd_layer
+from mgnet_models.runtime.winograd import convolve, kernel_gradient, transform_kernels
+from mgnet_models.runtime.winograd_layer import WinogradConv2d
 
 SIDES = st.integers(1, 11)
 COUNTS = st.integers(1, 5)

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 import mgnet_models
-from mgnet_models import short_convolutions, winograd_in_c
-from mgnet_models.memory import MemoryMode
-from mgnet_models.winograd import Kernels, convolve
+from mgnet_models.runtime import convolution as short_convolutions
+from mgnet_models.runtime import winograd_in_c
+from mgnet_models.runtime.recompute import MemoryMode
+from mgnet_models.runtime.winograd import Kernels, convolve
 from mgnet_train import Options, RunSpec, fit, load_dataset, make_spec
 from mgnet_train.__main__ import main
 from mgnet_train.augment import Normaliser

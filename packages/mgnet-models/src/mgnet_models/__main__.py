@@ -11,9 +11,9 @@ from pathlib import Path
 
 import timm
 
-from mgnet_models.registry import registered_names
-from mgnet_models.summary import summary
-from mgnet_models.zoo import as_json, as_table, zoo
+from mgnet_models.catalogue.registry import registered_names
+from mgnet_models.catalogue.summary import summary
+from mgnet_models.catalogue.zoo import as_json, as_table, zoo
 
 _DESCRIPTION = """The networks of this package, with exact counts and the rows of the paper that name them.
 With a script instead of a pattern, `python -m mgnet_models validate.py ARGS` runs it with every model registered, as

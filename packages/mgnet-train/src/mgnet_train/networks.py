@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_models.memory import MemoryMode
+from mgnet_models.runtime.recompute import MemoryMode
 from mgnet_train.errors import UserError, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe

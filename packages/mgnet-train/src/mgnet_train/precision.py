@@ -17,7 +17,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mgnet_models import ShortConvolutions, winograd_in_c
+from mgnet_models import ShortConvolutions
+from mgnet_models.runtime import winograd_in_c
 from mgnet_train.recipe import Recipe
 
 

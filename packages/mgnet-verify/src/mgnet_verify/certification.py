@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from mgnet_models.catalogue.table_rows import paper_rows
 from mgnet_models.notation import Notation, check_image_size
-from mgnet_models.paper import paper_rows
 from mgnet_verify import closed_form, counting
 from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters
 from mgnet_verify.errors import UserError

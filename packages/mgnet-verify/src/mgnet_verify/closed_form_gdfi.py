@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
-from mgnet_models.layers import MapForm
+from mgnet_models.nn.layers import MapForm
 from mgnet_models.notation import Notation
 from mgnet_verify import closed_form
 from mgnet_verify.closed_form import Entry, Shape

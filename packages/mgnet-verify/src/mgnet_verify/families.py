@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mgnet_models.datasets import DATA_SETS, DataSet
+from mgnet_models.catalogue.datasets import DATA_SETS, DataSet
 from mgnet_models.notation import Notation
 from mgnet_verify import closed_form, closed_form_resnet
 from mgnet_verify.closed_form_quoted import QUOTED

@@ -8,7 +8,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib.resources import files
 
-from mgnet_models.paper import PaperRow, paper_rows
+from mgnet_models.catalogue.table_rows import PaperRow, paper_rows
 from mgnet_verify.errors import UserError
 from mgnet_verify.families import closed_form_parameters
 

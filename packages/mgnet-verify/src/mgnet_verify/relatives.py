@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mgnet_models.layers import MapForm
+from mgnet_models.nn.layers import MapForm
 from mgnet_models.notation import StemKind
 from mgnet_verify import closed_form_gdfi, closed_form_resnet
 from mgnet_verify.closed_form import Entry, Shape

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_models.duality import to_mgnet, to_preact_resnet
+from mgnet_models.mgnet.duality import to_mgnet, to_preact_resnet
 from mgnet_verify.comparison import require_equal, require_length
 from mgnet_verify.errors import Violation
 from mgnet_verify.example import Evidence, Example

@@ -186,17 +186,19 @@ def _in_the_rest() -> Iterator[Defect]:
     yield Defect(name="pooling without padding", file="stem", old="stride=2, padding=1) if", new="stride=2) if")
     yield Defect(name="u starts at one", file="stem", old="torch.zeros((1", new="torch.ones((1")
     yield Defect(name="u starts at f", file="stem", old=_ZERO, new="f.mean(1, keepdim=True).expand(-1, self.c_u, -1, -1), f")
-    yield Defect(name="head reads r", file="features", old="self.grids(self.stem(x))[0]", new="self.grids(self.stem(x))[1]")
-    yield Defect(name="features scaled", file="features", old="self.grids(self.stem(x))[0]", new="self.grids(self.stem(x / 2))[0]")
-    yield Defect(name="maximum over pixels", file="mgnet", old="pool_type=global_pool", new="pool_type='max'")
+    yield Defect(name="head reads r", file="classifier", old="self.grids(self.stem(x))[0]", new="self.grids(self.stem(x))[1]")
+    yield Defect(
+        name="features scaled", file="classifier", old="self.grids(self.stem(x))[0]", new="self.grids(self.stem(x / 2))[0]"
+    )
+    yield Defect(name="maximum over pixels", file="model", old="pool_type=global_pool", new="pool_type='max'")
     yield Defect(
         name="classes and one more",
-        file="mgnet",
+        file="model",
         old="ClassifierHead(c_u[-1], num_classes",
         new="ClassifierHead(c_u[-1], num_classes + 1",
     )
-    yield Defect(name="literal form on one grid", file="mgnet", old="list(self.grids)):", new="list(self.grids)[:1]):")
-    yield Defect(name="kernels as torch starts them", file="mgnet", old=_END, new="        self.stem_kind = stem")
+    yield Defect(name="literal form on one grid", file="model", old="list(self.grids)):", new="list(self.grids)[:1]):")
+    yield Defect(name="kernels as torch starts them", file="model", old=_END, new="        self.stem_kind = stem")
     for name, line in {
         "A shared across grids": _TIE.format("A"),
         "B shared across grids": _TIE.format("B"),
@@ -206,7 +208,7 @@ def _in_the_rest() -> Iterator[Defect]:
         "momentum of sigma": "; [setattr(m, 'momentum', 0.01) for m in self.modules() if hasattr(m, 'eps')]",
         "stem frozen": "; self.stem.requires_grad_(False)",
     }.items():
-        yield Defect(name=name, file="mgnet", old=_END, new=_END + line)
+        yield Defect(name=name, file="model", old=_END, new=_END + line)
 
 
 DEFECTS = tuple(chain(_in_layers(), _in_smoothing(), _in_grid(), _in_transfer(), _in_the_rest()))

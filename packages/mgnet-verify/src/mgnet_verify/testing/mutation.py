@@ -23,8 +23,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "transfer": ("Transfer",),
     "grid": ("Grid", "chain_of_grids"),
     "stem": ("DataMap", "Stem"),
-    "features": ("GridNetwork.forward_features", "Network.forward_head", "Network.forward", "Network.init_weights"),
-    "mgnet": ("MgNet.__init__", "MgNet.forward_features_literal", "MgNet.forward_literal"),
+    "classifier": ("GridNetwork.forward_features", "Network.forward_head", "Network.forward", "Network.init_weights"),
+    "model": ("MgNet.__init__", "MgNet.forward_features_literal", "MgNet.forward_literal"),
 }
 # Words of other modes. A branch, an assignment or an expression that mentions one of them is not mutated.
 OUT_OF_SCOPE = ("checkpointing", "memory_mode", "is_scripting", "drop", "raise ", "kind not in", "dtype", "global_pool")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,14 +15,26 @@ from types import ModuleType
 from torch import nn
 
 # The files that make a MgNet. What else they import (notation, data sets, printed rows) the variant shares with the package.
-FILES = ("layers", "smoothing", "transfer", "grid", "stem", "features", "mgnet")
+_MODULES = {
+    "layers": "nn.layers",
+    "smoothing": "mgnet.smoothing",
+    "transfer": "mgnet.transfer",
+    "grid": "mgnet.grid",
+    "stem": "mgnet.stem",
+    "classifier": "nn.classifier",
+    "model": "mgnet.model",
+}
+FILES = tuple(_MODULES)
 _PRIVATE = "mgnet_models_variant"
-_REDIRECTED = re.compile(rf"\bmgnet_models\.({'|'.join((*FILES, 'registry'))})\b")
+_REDIRECTED = {f"mgnet_models.{module}": f"{_PRIVATE}.{file}" for file, module in _MODULES.items()} | {
+    "mgnet_models.catalogue.registry": f"{_PRIVATE}.registry"
+}
 
 
 def source(file: str) -> str:
     """The text of one of FILES."""
-    return files("mgnet_models").joinpath(f"{file}.py").read_text(encoding="utf-8")
+    path = _MODULES[file].replace(".", "/") + ".py"
+    return files("mgnet_models").joinpath(path).read_text(encoding="utf-8")
 
 
 def load(changes: Mapping[str, str | ast.Module]) -> Callable[..., nn.Module]:
@@ -35,7 +46,7 @@ def load(changes: Mapping[str, str | ast.Module]) -> Callable[..., nn.Module]:
     for name in [name for name in sys.modules if name.partition(".")[0] == _PRIVATE]:
         del sys.modules[name]
     with _finding(_VariantFinder(changes)):
-        network: Callable[..., nn.Module] = importlib.import_module(f"{_PRIVATE}.mgnet").MgNet
+        network: Callable[..., nn.Module] = importlib.import_module(f"{_PRIVATE}.model").MgNet
     return network
 
 
@@ -72,7 +83,7 @@ class _Redirect(ast.NodeTransformer):
     """Imports of the varied files, and of the registry, go to the variant; all others to the real package."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
-        node.module = _REDIRECTED.sub(rf"{_PRIVATE}.\1", node.module or "")
+        node.module = _REDIRECTED.get(node.module or "", node.module)
         return node
 
 

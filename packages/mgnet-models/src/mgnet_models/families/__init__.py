@@ -1,0 +1,1 @@
+"""The networks around MgNet: one file for each family, with its names in the registry of timm."""

@@ -1,0 +1,1 @@
+"""Layers and the classifier that all networks share."""

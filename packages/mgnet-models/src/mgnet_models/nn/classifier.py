@@ -1,0 +1,211 @@
+"""The part of timm's model interface that does not depend on the network: what any chain stem -> grids -> head shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from timm.layers import ClassifierHead, get_device_dtype
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
+
+from mgnet_models.runtime.checkpointing import recompute
+
+
+class Network(nn.Module):
+    """Base of the networks here: `stem` maps an image to a state, `grids` iterate on it, `head` reads its feature.
+
+    Here the state is the feature itself, a tensor.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        grids: nn.Sequential,
+        head: ClassifierHead,
+        num_classes: int,
+        channels: Sequence[int],
+        finest: int,
+        norm: nn.Module | None = None,
+    ) -> None:
+        """`channels` are those of the feature of each grid, `finest` is the reduction of the first, `norm` ends the chain."""
+        super().__init__()
+        self.stem = stem
+        self.grids = grids
+        self.norm = nn.Identity() if norm is None else norm
+        self.head = head
+        self.num_classes = num_classes
+        self.num_features = self.head_hidden_size = channels[-1]
+        self.feature_info = [
+            {"num_chs": c, "reduction": finest * 2**index, "module": f"grids.{index}"} for index, c in enumerate(channels)
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The feature of the coarsest grid: image (b, in_chans, h, w) -> (b, num_features, h', w')."""
+        return self.norm(self.grids(self.stem(x)))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Global pooling and classifier: (b, num_features, h', w') -> (b, num_classes), or pooled features."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (b, num_classes) of images (b, in_chans, h, w)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | tuple[int, ...] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The features at the end of chosen grids (all if None, the last n if an int), and the final one.
+
+        `norm` asks for the last feature as the head sees it, after the final normalisation of networks that have one.
+        Raises ValueError for an output format other than NCHW.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r} is not possible here: features are images, use 'NCHW'")
+        chosen = _take_indices(len(self.grids), indices)
+        last = len(self.grids) - 1
+        state = self.stem(x)
+        feature, intermediates = x, []
+        for index, grid in enumerate(self.grids):
+            if stop_early and index > max(chosen):
+                break
+            state = grid(state)
+            feature = bare = self._feature(state)
+            if index == last:
+                feature = self.norm(bare)
+            if index in chosen:
+                intermediates.append(feature if norm else bare)
+        return intermediates if intermediates_only else (feature, intermediates)
+
+    @torch.jit.unused
+    def _feature(self, state: Any) -> Tensor:
+        """The feature in what a grid returns."""
+        return state
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the grids after the last chosen one, and the classifier; returns the chosen indices.
+
+        `prune_norm` drops the final normalisation too, which fits the last grid alone and goes with it in any case.
+        """
+        chosen = _take_indices(len(self.grids), indices)
+        if prune_norm or max(chosen) + 1 < len(self.grids):
+            self.norm = nn.Identity()
+        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
+        if prune_head:
+            self.reset_classifier(0, "")
+        return chosen
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new classifier on the device and in the dtype of the old network; the pooling stays unless given."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool, **get_device_dtype(self))
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each correction in the backward pass instead of keeping its activations."""
+        for grid in self.grids:
+            cast(Any, grid).grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Layer groups for layer-wise learning rates: stem, then one group for each grid, then the head."""
+        return {"stem": r"^stem", "blocks": [(r"^grids\.(\d+)", None), (r"^norm", (99999,))]}
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that must not decay: none."""
+        return set()
+
+    @torch.jit.ignore
+    def init_weights(self) -> None:
+        """Set every parameter and buffer anew: Kaiming for convolutions (fan-out, ReLU), torch's own for the rest."""
+        for module in self.modules():
+            if hasattr(module, "reset_parameters"):
+                cast(Any, module).reset_parameters()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Stage(nn.Sequential):
+    """A grid that is a plain chain of blocks, each tensor to tensor."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All blocks in turn."""
+        for block in self:
+            if self.grad_checkpointing and not is_scripting():
+                x = recompute(block, block, x)
+            else:
+                x = block(x)
+        return x
+
+
+class Grids(nn.Sequential):
+    """The grids from fine to coarse; an nn.Sequential, as timm's feature extraction expects, that carries (u, r)."""
+
+    def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Run all grids on the state that the stem made."""
+        for grid in self:
+            state = grid(state)
+        return state
+
+
+class GridNetwork(Network):
+    """A network whose state is the pair (u, r) and whose feature is u."""
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        grids: Sequence[nn.Module],
+        head: ClassifierHead,
+        num_classes: int,
+        channels: Sequence[int],
+        finest: int,
+    ) -> None:
+        super().__init__(stem, Grids(*grids), head, num_classes, channels, finest)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The feature u of the coarsest grid: image (b, in_chans, h, w) -> (b, num_features, h', w')."""
+        return self.grids(self.stem(x))[0]
+
+    @torch.jit.unused
+    def _feature(self, state: Any) -> Tensor:
+        return state[0]
+
+
+def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's builder needs for `features_only`: all grids, each a module of its own.
+
+    Feature extraction by hooks runs the whole network instead: the state that a cut network ends with is a tuple, of
+    which timm's hook wrapper asks the device.
+    """
+    return {"out_indices": tuple(range(grids)), "flatten_sequential": kwargs.get("feature_cls") != "hook"}
+
+
+def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
+    """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist."""
+    if indices is None:
+        return list(range(count))
+    wanted = range(count - indices, count) if isinstance(indices, int) else indices
+    for index in wanted:
+        if not -count <= index < count:
+            raise ValueError(f"feature index {index} does not exist: there are {count} grids")
+    return sorted({index % count for index in wanted})

@@ -1,0 +1,1 @@
+"""How a finished network is computed: memory, convolutions, folding. Nothing here changes what it computes."""
