@@ -9,7 +9,7 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperRow:
+class TableRow:
     """One printed row: where it stands, what it prints, and the timm name of the network it describes.
 
     `accuracy_printed` is top-1 in percent and `params_printed` the count, both exactly as printed (None where the table
@@ -31,7 +31,7 @@ class PaperRow:
 
 
 @cache
-def paper_rows() -> tuple[PaperRow, ...]:
+def table_rows() -> tuple[TableRow, ...]:
     """All 173 printed rows of Tables 1-11 of version 2 and Tables 1-4 of version 1, in printed order."""
     text = files("mgnet_models.catalogue").joinpath("table_rows.json").read_text(encoding="utf-8")
-    return tuple(PaperRow(**row) for row in json.loads(text))
+    return tuple(TableRow(**row) for row in json.loads(text))
