@@ -21,6 +21,8 @@ def test_no_import_goes_against_the_arrows():
 @pytest.mark.parametrize(
     ("folder", "line", "name"),
     [
+        ("packages/mgnet-records/src", "import numpy", "numpy"),
+        ("packages/mgnet-records/src", "import mgnet_models", "mgnet_models"),
         ("packages/mgnet-models/src", "import mgnet_train", "mgnet_train"),
         ("packages/mgnet-models/src", "from numpy import array", "numpy"),
         ("packages/mgnet-train/src", "def f():\n    from mgnet_verify import certify", "mgnet_verify"),
