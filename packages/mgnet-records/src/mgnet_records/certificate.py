@@ -14,6 +14,9 @@ from mgnet_records.fields import Commit, Line, Part, Positive, Prose, Seed, Sha2
 from mgnet_records.strict_json import read_document
 from mgnet_records.table_rows import Verdict
 
+# Bytes. A certificate of two executions has 15 kB; each further one may repeat all properties.
+CERTIFICATE_LIMIT = 256 * 1024
+
 Status = Literal["pass", "fail", "not_applicable"]
 
 
@@ -116,7 +119,7 @@ def certificate_schema() -> dict[str, Any]:
 
 def read_certificate(path: Path) -> Certificate:
     """The certificate in a file. Raises InputError if it cannot be read or contradicts itself."""
-    certificate = read_document(path, CERTIFICATE)
+    certificate = read_document(path, CERTIFICATE, limit=CERTIFICATE_LIMIT)
     if fault := fault_of(certificate):
         raise InputError(f"{path}: {fault}")
     return certificate

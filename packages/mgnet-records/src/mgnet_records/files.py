@@ -16,7 +16,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False, only_if_ch
     """Replace `path` by `content`; False when `only_if_changed` is set and the file already holds it.
 
     `durable` waits until the disk has the file and its name. The mode is what the umask leaves of 0666. Raises
-    InputError, with the OSError as its cause, when the path cannot be written; the old file is then untouched.
+    InputError, with the OSError as its cause, when the path cannot be written; the old file is then untouched (only when
+    the folder refuses to be synced is the new one already there, whole).
     """
     require_writable(path)
     # The temporary file lies in the same folder: os.replace is atomic within one file system only. The name is cut so

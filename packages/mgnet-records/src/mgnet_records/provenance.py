@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +93,6 @@ def _git(folder: Path, deadline: float, *arguments: str) -> str | None:
         top = quoted[1] if quoted else str(folder)
         raise InputError(
             f"git refuses {top}, which belongs to another user, so the commit is unknown: "
-            f"run git config --global --add safe.directory {top}"
+            f"run git config --global --add safe.directory {shlex.quote(top)}"
         )
     return done.stdout.strip() if done.returncode == 0 else None

@@ -59,8 +59,8 @@ class Execution(Part):
 
     `precision` "deterministic" is float32 with deterministic algorithms, "mixed" is bfloat16 autocast. `kernel_backend` is
     the build of mgnet-kernels that ran, None where none did. `recompute` is what the backward pass computes again, `form`
-    the iteration that a MgNet executes: of residuals (4.5) or of features (3.5). `threads` are of one process,
-    `processes` is the world size.
+    the iteration that a MgNet executes: of residuals (4.5) or of features (3.5); a network of another family has one form and
+    holds the setting as it was. `threads` are of one process, `processes` is the world size.
     """
 
     device: Literal["cpu", "cuda"]

@@ -13,7 +13,7 @@ from mgnet_records.errors import InputError
 
 Value = TypeVar("Value")
 
-# Bytes. A run's result has 3 kB, a certificate 15 kB, a record of 30 seeds 12 kB; what is far larger is something else.
+# Bytes. A run's result has 3 kB, a record of 30 seeds 12 kB; what is far larger is something else.
 DOCUMENT_LIMIT = 64 * 1024
 # Bytes, for the paper's 173 table rows in one file.
 AUDIT_LIMIT = 512 * 1024
