@@ -265,6 +265,10 @@ def _create_preact(name: str, pretrained: bool = False, **kwargs: Any) -> PreAct
     return build_model_with_cfg(PreActNetwork, name, pretrained, feature_cfg=feature_cfg(len(kwargs["blocks"]), kwargs), **kwargs)
 
 
+def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any) -> TwoGroupAlexNet:
+    return build_model_with_cfg(TwoGroupAlexNet, name, pretrained, feature_cfg=feature_cfg(2, kwargs), **kwargs)
+
+
 _VGG_PAPER = ("arXiv:1409.1556", "Very Deep Convolutional Networks for Large-Scale Image Recognition")
 _WIDE_PAPER = ("arXiv:1605.07146", "Wide Residual Networks")
 _PREACT_PAPER = ("arXiv:1603.05027", "Identity Mappings in Deep Residual Networks")

@@ -82,6 +82,7 @@ class MgNet(GridNetwork):
     def features_by_feature_form(self, x: Tensor) -> Tensor:
         """u^J (b, num_features, h', w') as Algorithm 2 writes it: f is kept, and A * u evaluated wherever it appears."""
         u, f = self.stem(x)
+        u = u.contiguous()  # A is evaluated on it: all of the zero is needed
         fine: Grid | None = None
         for grid in cast(list[Grid], list(self.grids)):
             if grid.transfer is not None and fine is not None:
