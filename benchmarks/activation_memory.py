@@ -20,7 +20,7 @@ from benchmarks.report import print_timing, write
 from benchmarks.same_function import check_training
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
-from mgnet_models.runtime.saved_tensors import saved_bytes
+from benchmarks.saved_tensors import saved_bytes
 from mgnet_train.allocator import set_allocator
 
 VARIANTS = (

@@ -111,7 +111,7 @@ def variant(model: MgNet, text: str) -> Variant:
     return Variant(
         name=text,
         network=network,
-        forward=network.forward_literal if words[0] == "literal" else network,
+        forward=network.forward_feature_form if words[0] == "literal" else network,
         channels_last=channels_last,
         bf16="bf16" in words,
         winograd="winograd" in words,

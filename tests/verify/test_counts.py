@@ -61,7 +61,7 @@ def test_fvcore_and_torch_count_what_the_closed_form_says() -> None:
     model = timm.create_model("mgnet", notation=notation, num_classes=9)
     shape = Shape(num_classes=9)
     assert closed_form.parameters(notation, shape) == counting.torch_parameters(model) == counting.fvcore_parameters(model)
-    for form, method in (("residual", "forward"), ("literal", "forward_literal")):
+    for form, method in (("residual", "forward"), ("literal", "forward_feature_form")):
         expected = closed_form.macs(notation, shape, size=(9, 14), form=form)
         assert counting.fvcore_macs(model, (3, 9, 14), method) == counting.torch_macs(model, (3, 9, 14), method) == expected
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import mgnet_models
-from mgnet_models.weights.packaged import packaged_weights
+from mgnet_models.weights.files import packaged_weights
 from mgnet_verify.__main__ import main
 
 WEIGHTS = str(packaged_weights("mgnet_3_2_c24x16_bli.digits"))

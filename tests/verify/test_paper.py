@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows as paper_rows
 from mgnet_verify import audit_report, paper_audit
 from mgnet_verify.__main__ import main
 from mgnet_verify.audit_report import moved_counts

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mgnet_models import Notation
-from mgnet_models.families.residual_grid import ResidualGrid
+from mgnet_models.families.mgresnet import ResidualGrid
 from mgnet_verify import Example, NotDecided, Target, UserError, Violation, certify
 from mgnet_verify.__main__ import main
 from mgnet_verify.closed_form_resnet import READINGS

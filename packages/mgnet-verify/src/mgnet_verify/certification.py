@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from mgnet_models.catalogue.table_rows import paper_rows
+from mgnet_models import table_rows as paper_rows
 from mgnet_models.notation import Notation, check_image_size
 from mgnet_verify import closed_form, counting
 from mgnet_verify.certificate import Certificate, Finding, Macs, Parameters
@@ -20,7 +20,7 @@ from mgnet_verify.provenance import commit, versions
 from mgnet_verify.target import Target
 from mgnet_verify.trial import EXAMPLES, Room, not_applicable, try_property
 
-METHODS = {"residual": "forward", "literal": "forward_literal"}
+METHODS = {"residual": "forward", "literal": "forward_feature_form"}
 
 
 def certify(target: Target, *, image: tuple[int, int] | None = None, examples: int = EXAMPLES, seed: int = 0) -> Certificate:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgnet_models import MgNet
-from mgnet_models.catalogue.datasets import DATA_SETS
+from mgnet_records.datasets import DATA_SETS
 from mgnet_models.mgnet.grid import Grid
 from mgnet_verify.errors import UserError
 from mgnet_verify.provenance import commit, versions

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgnet_models.catalogue.datasets import DATA_SETS
+from mgnet_records.datasets import DATA_SETS
 from mgnet_verify.diagnosis import StepDiagnosis
 from mgnet_verify.errors import UserError
 

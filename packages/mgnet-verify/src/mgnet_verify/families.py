@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mgnet_models.catalogue.datasets import DATA_SETS, DataSet
+from mgnet_records.datasets import DATA_SETS
+from mgnet_records.datasets import DataSetInfo as DataSet
 from mgnet_models.notation import Notation
 from mgnet_verify import closed_form, closed_form_resnet
 from mgnet_verify.closed_form_quoted import QUOTED
@@ -15,7 +16,7 @@ _RESNET = re.compile(r"mg(?P<preact>preact)?resnet(?P<depth>18|34)_(?P<A>ali|al)
 
 def data_set(printed: str) -> DataSet:
     """The data set under the name that the paper prints."""
-    return next(data for data in DATA_SETS.values() if data.name == printed)
+    return next(data for data in DATA_SETS.values() if data.paper_name == printed)
 
 
 def closed_form_parameters(model: str, dataset: str) -> int:

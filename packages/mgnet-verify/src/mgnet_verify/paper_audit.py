@@ -8,7 +8,8 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib.resources import files
 
-from mgnet_models.catalogue.table_rows import PaperRow, paper_rows
+from mgnet_models import TableRow as PaperRow
+from mgnet_models import table_rows as paper_rows
 from mgnet_verify.errors import UserError
 from mgnet_verify.families import closed_form_parameters
 

@@ -80,7 +80,7 @@ def parts_of(model: nn.Module) -> Parts:
         if not isinstance(parts, Parts):
             raise UserError(f"{type(model).__name__}.mgnet_parts() returned {type(parts).__name__}: return mgnet_verify.Parts")
         return parts
-    if not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head", "forward_literal")):
+    if not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head", "forward_feature_form")):
         raise UserError(f"{type(model).__name__} does not name its parts: define mgnet_parts(), see mgnet_verify.parts")
     return _parts_of_mgnet(model)
 
@@ -98,7 +98,7 @@ def _parts_of_mgnet(model: Any) -> Parts:
         grids=grids,
         head=model.head,
         classifier=model.head.fc,
-        forms={"residual": model.forward, "literal": model.forward_literal},
+        forms={"residual": model.forward, "literal": model.forward_feature_form},
         follows_order=True,
     )
 

@@ -27,7 +27,7 @@ def is_resnet(model: nn.Module) -> bool:
 
 def is_gdfi(model: nn.Module) -> bool:
     """Whether the network is a scheme of `mgnet_models.GDFI`."""
-    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_literal")
+    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_feature_form")
 
 
 def normalisation_alone(module: nn.Module) -> Sigma:

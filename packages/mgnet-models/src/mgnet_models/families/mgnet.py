@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mgnet_records.datasets import BY_TIMM_TAG
 from timm.models import build_model_with_cfg, generate_default_cfgs
 
-from mgnet_models.catalogue.datasets import DATA_SETS, model_cfg
+from mgnet_models.catalogue.datasets import model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.catalogue.table_rows import table_rows
 from mgnet_models.mgnet.model import MgNet
@@ -47,7 +48,7 @@ def _tags(name: str) -> tuple[str, ...]:
 
 def _cfg(name: str, tag: str) -> dict[str, Any]:
     halvings = 0 if name == "mgnet" else len(Notation.from_timm_name(name)[0].nu) - 1
-    finest = DATA_SETS[tag].input_size[1] // (4 if tag == "in1k" else 1)
+    finest = BY_TIMM_TAG[tag].input_size[1] // (4 if tag == "in1k" else 1)
     pool = -(-finest // 2**halvings)
     cfg = model_cfg(tag, first_conv="stem.theta", pool_size=(pool, pool))
     weights = packaged_weights(f"{name}.{tag}")

@@ -87,7 +87,7 @@ def parameters_of_the_notation(model: nn.Module, example: Example) -> Evidence:
 
 def macs_of_the_notation(model: nn.Module, example: Example) -> Evidence:
     """Multiply-adds of both forms: the closed form from the notation equals what torch counts on the meta device."""
-    forms: dict[Form, str] = {"residual": "forward", "literal": "forward_literal"}
+    forms: dict[Form, str] = {"residual": "forward", "literal": "forward_feature_form"}
     shape = shape_of(model, parts_of(model))
     for form, method in forms.items():
         expected = closed_form.macs(_notation(model), shape, size=example.shape[2:], form=form)

@@ -149,7 +149,7 @@ def test_a_grid_can_be_differentiated_by_each_of_its_arguments_and_results(mode)
 def test_each_mode_keeps_no_more_than_its_share_of_what_the_literal_form_keeps(notation, size, shares):
     model = timm.create_model("mgnet", notation=notation, num_classes=100).train()
     x = torch.randn(2, 3, size, size)
-    literal = saved_bytes(model, lambda: model.forward_literal(x))
+    literal = saved_bytes(model, lambda: model.forward_feature_form(x))
     for mode, share in shares.items():
         model.set_memory_mode(mode)
         assert saved_bytes(model, lambda: model(x)) <= share * literal, mode
