@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"mgnet_models", "mgnet_train", "mgnet_verify", "mgnet_leaderboard"}
+OURS = {"mgnet_kernels", "mgnet_models", "mgnet_train", "mgnet_verify", "mgnet_leaderboard"}
 
 # Folder -> our packages that its files may import.
 ALLOWED = {
+    "packages/mgnet-kernels/src": {"mgnet_kernels"},
     "packages/mgnet-models/src": {"mgnet_models"},
     "packages/mgnet-train/src": {"mgnet_models", "mgnet_train"},
     "packages/mgnet-verify/src": {"mgnet_models", "mgnet_verify"},
