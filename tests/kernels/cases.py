@@ -35,7 +35,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def relative_error(seen: Tensor, wanted: Tensor) -> float:
     """In the Euclidean norm."""
-    return float((seen - wanted).norm() / wanted.norm())
+    return float(((seen - wanted).norm() / wanted.norm()).detach())
 
 
 def kernels() -> list[native.Kernel]:
