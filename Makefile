@@ -15,6 +15,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv with exactly the pinned packages
 
+# mgnet-kernels is always built: its libraries lie in the source tree, where a cached build does not put them.
 # Debian's Python may lack ensurepip, so the environment is made without pip and filled from outside.
 $(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml \
 		packages/mgnet-kernels/hatch_build.py packages/mgnet-kernels/src/mgnet_kernels/csrc/winograd.c
@@ -24,9 +25,9 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.t
 	@echo "setup: uv, which installs the rest"
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check $$(grep '^uv==' constraints.txt)
 	@echo "setup: pinned packages (torch with its CUDA libraries is the large one: 20 seconds to 3 minutes)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
+	@$(BIN)/uv pip install --quiet --reinstall-package mgnet-kernels --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
 	  echo "setup: once more with the system's certificates"; \
-	  $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
+	  $(BIN)/uv pip install --quiet --reinstall-package mgnet-kernels --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
 	@touch $(STAMP)
 	@$(BIN)/python -m mgnet_kernels | sed -n 's/^\(backend\|reason\)/setup: convolution kernel, \1/p'
 	@echo "setup: done"
