@@ -84,8 +84,14 @@ def _compare(nu: int, sources: dict[str, Path], arguments: argparse.Namespace) -
         for side, mode in variants
     }
     rows = [
-        [f"{side} {mode}", f"{1000 * statistics.median(seconds[side, mode]):.1f}", f"{kept[side, mode]:.3f}"]
-        + [_spread(ratios[side, mode]), f"{_LIMITS[_MODES[side].index(mode)]:.2f}", _spread(against[side, mode])]
+        [
+            f"{side} {mode}",
+            f"{1000 * statistics.median(seconds[side, mode]):.1f}",
+            f"{kept[side, mode]:.3f}",
+            _spread(ratios[side, mode]),
+            f"{_LIMITS[_MODES[side].index(mode)]:.2f}",
+            _spread(against[side, mode]),
+        ]
         for side, mode in variants
     ]
     head = ["mode", "median ms", "bytes, feature form = 1", "time over none", "limit", f"time over {arguments.commit}"]
@@ -135,7 +141,9 @@ def _work(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     models: Any = mgnet_models
-    network: Any = timm.create_model("mgnet", notation=f"MgNet[{arguments.nu[0]},2,2,2]-[{arguments.channels}]-B^l", num_classes=100)
+    network: Any = timm.create_model(
+        "mgnet", notation=f"MgNet[{arguments.nu[0]},2,2,2]-[{arguments.channels}]-B^l", num_classes=100
+    )
     network = network.to(memory_format=torch.channels_last).train()
     images = torch.randn(arguments.batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(100, (arguments.batch,))

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import pytest
 import timm
 import torch
+from benchmarks.saved_tensors import saved_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from benchmarks.saved_tensors import saved_bytes
 from mgnet_models import RECOMPUTE_MODES, MgNet
 from models.small_networks import SMALL, build
 from models.strategies import NETWORKS, count_calls, disturb_norms

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_models import RecomputeMode as MemoryMode
 from mgnet_train.errors import UserError, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe
@@ -72,7 +71,7 @@ def executed_form(network: nn.Module, form: str) -> nn.Module:
     return LiteralForm(network)
 
 
-def keep_for_backward(network: nn.Module, memory: MemoryMode) -> None:
+def keep_for_backward(network: nn.Module, memory: str) -> None:
     """Set what a MgNet keeps for the backward pass. Raises UserError for a network that has no such modes."""
     if memory == "default":
         return

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgnet_models import MgNet
-from mgnet_records.datasets import DATA_SETS
 from mgnet_models.mgnet.grid import Grid
+from mgnet_records.datasets import DATA_SETS
 from mgnet_verify.errors import UserError
 from mgnet_verify.provenance import commit, versions
 from mgnet_verify.target import Target

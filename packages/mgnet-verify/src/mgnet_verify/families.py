@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from mgnet_models.notation import Notation
 from mgnet_records.datasets import DATA_SETS
 from mgnet_records.datasets import DataSetInfo as DataSet
-from mgnet_models.notation import Notation
 from mgnet_verify import closed_form, closed_form_resnet
 from mgnet_verify.closed_form_quoted import QUOTED
 from mgnet_verify.errors import UserError

@@ -1,4 +1,4 @@
-"""The baselines of Table 4 that timm does not have: AlexNet and VGG19 for 32x32 images, pre-act and Wide ResNets, AlexNet of 2012."""
+"""The baselines of Table 4 that timm does not have: small AlexNet and VGG19, pre-act and Wide ResNets, and AlexNet of 2012."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mgnet_records.datasets import BY_TIMM_TAG
 from timm.models import build_model_with_cfg, generate_default_cfgs
 
 from mgnet_models.catalogue.datasets import model_cfg
@@ -15,6 +14,7 @@ from mgnet_models.nn.classifier import feature_cfg
 from mgnet_models.notation import Notation
 from mgnet_models.weights.files import packaged_weights
 from mgnet_models.weights.released_code import checkpoint_filter
+from mgnet_records.datasets import BY_TIMM_TAG
 
 # Configurations of this project's own, beside those that the paper's tables name: small ones, trained on digits.
 OWN_NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")

@@ -22,7 +22,6 @@ from mgnet_models.nn.classifier import Network, feature_cfg
 from mgnet_models.nn.layers import DeviceDtype, NormAct, conv, make_act, make_norm, make_norm_act
 from mgnet_models.notation import StemKind
 
-
 PoolingB = Literal["lift_s1", "lift", "proj1x1", "text"]
 
 # Of the convolution c_fine -> c that a pooling block has of its own where B is shared: kernel, stride, and the stride of

@@ -146,7 +146,9 @@ def _mgnet_state(resnet: ModifiedPreActResNet) -> dict[str, Tensor]:
 def _negated(A: nn.Module) -> NegatedConv2d:
     """A with the other sign, on the same parameter, which is negated in place."""
     if not isinstance(A, nn.Conv2d) or "weight" not in A._parameters or A.bias is not None:
-        raise ValueError(f"A is {A}, whose sign cannot be changed: give a network whose A are nn.Conv2d with plain weights, no bias")
+        raise ValueError(
+            f"A is {A}, whose sign cannot be changed: give a network whose A are nn.Conv2d with plain weights, no bias"
+        )
     negated = NegatedConv2d(A.in_channels, A.out_channels, 3, padding=1, bias=False, device="meta")
     negated.weight = A.weight.requires_grad_(True)
     with torch.no_grad():

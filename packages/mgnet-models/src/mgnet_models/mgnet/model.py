@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, ClassVar, cast
 
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
@@ -13,9 +13,6 @@ from mgnet_models.mgnet.stem import Stem
 from mgnet_models.nn.classifier import GridNetwork
 from mgnet_models.nn.layers import make_norm_act
 from mgnet_models.notation import Notation, StemKind
-
-if TYPE_CHECKING:
-    from mgnet_models.runtime.recompute import RecomputeMode
 
 
 class MgNet(GridNetwork):
@@ -27,6 +24,8 @@ class MgNet(GridNetwork):
     Image (b, in_chans, h, w), floating point, to logits (b, num_classes). Raises ValueError for malformed notation and
     for an unknown stem, norm or activation.
     """
+
+    set_recompute: ClassVar[Callable[..., None]]  # given by mgnet_models.runtime
 
     def __init__(
         self,
@@ -66,18 +65,8 @@ class MgNet(GridNetwork):
         )
         self.notation = notation
         self.stem_kind = stem
-        self.recompute: RecomputeMode = "none"
+        self.recompute = "none"  # the mode that set_recompute chose
         self.init_weights()
-
-    def set_recompute(self, mode: RecomputeMode) -> None:
-        """What training keeps for the backward pass and what it computes again: "none", "selective", "full" or "sublinear".
-
-        Outputs, gradients and running statistics are those of "none"; `mgnet_models.runtime.recompute` says what each mode
-        keeps. Raises ValueError for an unknown mode and where `set_grad_checkpointing` is on.
-        """
-        from mgnet_models.runtime.recompute import set_recompute
-
-        set_recompute(self, mode)
 
     def features_by_feature_form(self, x: Tensor) -> Tensor:
         """u^J (b, num_features, h', w') as Algorithm 2 writes it: f is kept, and A * u evaluated wherever it appears."""

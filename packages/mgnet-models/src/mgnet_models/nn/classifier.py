@@ -3,8 +3,8 @@
 # No `from __future__ import annotations`: torch.fx copies the annotations of `forward` into the code that it writes, and
 # TorchScript cannot read them as strings.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from timm.layers import ClassifierHead, get_device_dtype
 from torch import Tensor, fx, nn
@@ -15,8 +15,12 @@ InitScheme = Literal["kaiming", "torch"]
 class Network(nn.Module):
     """Base of the networks here: `stem` maps an image to a state, `grids` iterate on it, `head` reads its feature.
 
-    Here the state is the feature itself, a tensor.
+    Here the state is the feature itself, a tensor. How a network is computed comes from outside: `mgnet_models.runtime` gives
+    the two methods that are declared here.
     """
+
+    set_grad_checkpointing: ClassVar[Callable[..., None]]
+    __prepare_scriptable__: ClassVar[Callable[..., fx.GraphModule]]
 
     def __init__(
         self,
@@ -114,21 +118,6 @@ class Network(nn.Module):
         """A new classifier on the device and in the dtype of the old network; the pooling stays unless given."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, **get_device_dtype(self))
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep one tensor for each block or iteration and compute the rest again in the backward pass.
-
-        Outputs, gradients and running statistics stay as they are. Raises ValueError where `set_recompute` chose a mode.
-        """
-        from mgnet_models.runtime.recompute import set_grad_checkpointing
-
-        set_grad_checkpointing(self, enable)
-
-    def __prepare_scriptable__(self) -> fx.GraphModule:
-        """What torch.jit.script compiles in place of this network."""
-        from mgnet_models.runtime.scripting import traced
-
-        return traced(self)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layer groups for layer-wise learning rates: stem, then one group for each grid, then the head."""

@@ -21,17 +21,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, get_args
 
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, fx, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.utils.checkpoint import checkpoint, get_device_states, set_device_states
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeIs
-
     from mgnet_models.mgnet.grid import Grid
     from mgnet_models.mgnet.model import MgNet
     from mgnet_models.nn.classifier import Network
@@ -44,7 +43,10 @@ _UNITS = ("residual_step", "block", "correction", "pursue")
 
 
 def set_recompute(network: MgNet, mode: RecomputeMode) -> None:
-    """Install a mode in every grid; "none" is plain autograd. See `MgNet.set_recompute`."""
+    """What training keeps for the backward pass, and what it computes again: "none", "selective", "full" or "sublinear".
+
+    Raises ValueError for an unknown mode, and where `set_grad_checkpointing` is on.
+    """
     if mode not in RECOMPUTE_MODES:
         near = get_close_matches(mode, RECOMPUTE_MODES)
         raise ValueError(f"recompute mode {mode!r} is unknown: use {' or '.join(map(repr, near or RECOMPUTE_MODES))}")
@@ -63,8 +65,11 @@ def set_recompute(network: MgNet, mode: RecomputeMode) -> None:
     network.recompute = mode
 
 
-def set_grad_checkpointing(network: Network, enable: bool) -> None:
-    """timm's flag, for every network: checkpoint each iteration of a grid, each block of a chain."""
+def set_grad_checkpointing(network: Network, enable: bool = True) -> None:
+    """timm's flag, for every network: checkpoint each iteration of a grid, each block of a chain.
+
+    Raises ValueError where `set_recompute` chose a mode.
+    """
     mode = getattr(network, "recompute", "none")
     if mode != "none":
         if enable:
@@ -100,7 +105,7 @@ class _Replaced:
         return partial(getattr(type(self.owner), self.method), self.owner)
 
     def __call__(self, *args: Any) -> Any:
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing() or _has_proxy(args):
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_tracing() or _has_proxy(args):
             return self.plain(*args)
         return self.recomputing(*args)
 
@@ -295,7 +300,7 @@ class _State:
 
 def _is_same(saved: Tensor, y: Tensor) -> bool:
     """Whether a saved tensor, which autograd may have detached, is y."""
-    return (
+    return bool(
         saved.untyped_storage()._cdata == y.untyped_storage()._cdata
         and saved.storage_offset() == y.storage_offset()
         and saved.dtype == y.dtype
@@ -360,7 +365,7 @@ class _Again(AbstractContextManager[None]):
             norm.training, norm.momentum, norm.num_batches_tracked = training, momentum, count
 
 
-def _is_norm_relu(module: nn.Module) -> TypeIs[BatchNormAct2d]:
+def _is_norm_relu(module: nn.Module) -> TypeGuard[BatchNormAct2d]:
     return (
         type(module) is BatchNormAct2d
         and type(module.act) is nn.ReLU
@@ -402,9 +407,9 @@ class _Call:
             if norm.momentum is None:  # the cumulative average
                 momentum = 1.0 / float(norm.num_batches_tracked)
         moves = not norm.training or norm.track_running_stats
-        running = (norm.running_mean, norm.running_var) if moves else (None, None)
+        mean, var = (norm.running_mean, norm.running_var) if moves else (None, None)
         y, mean, inverse_deviation = torch.native_batch_norm(
-            x, norm.weight, norm.bias, *running, self.by_batch, momentum, norm.eps
+            x, norm.weight, norm.bias, mean, var, self.by_batch, momentum, norm.eps
         )
         if not self.by_batch:
             mean, inverse_deviation = norm.running_mean.clone(), torch.rsqrt(norm.running_var + norm.eps)
