@@ -46,12 +46,9 @@ class Kernel:
         """Open a library. Raises OSError where it is no library for this machine, AttributeError where it is another one."""
         self.name, self.path = name, path
         library = ctypes.CDLL(str(path))
-        self._scratch, self._conv3x3, self._grad_weight = (
-            library.mgnet_scratch,
-            library.mgnet_conv3x3,
-            library.mgnet_conv3x3_grad_weight,
-        )
-        self._scratch.restype = ctypes.c_int64
+        self._scratch, self._planes = library.mgnet_scratch, library.mgnet_planes
+        self._conv3x3, self._grad_weight = library.mgnet_conv3x3, library.mgnet_conv3x3_grad_weight
+        self._scratch.restype = self._planes.restype = ctypes.c_int64
         self._conv3x3.restype = self._grad_weight.restype = None
 
     def conv3x3(self, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None, policy: Policy) -> Tensor:
@@ -73,12 +70,11 @@ class Kernel:
         """The gradient with respect to the weight where the output has gradient g."""
         images, c_in, h, w = x.shape
         c_out, tiles, threads = g.shape[1], count_tiles(images, h, w), torch.get_num_threads()
-        size = 36 * c_in * c_out
-        apart = size <= policy.max_own_sums and threads > 1
+        apart = 36 * c_in * c_out <= policy.max_own_sums and threads > 1
         block = min(policy.block if apart else policy.shared_block, tiles)
         it = _Convolution(images, h, w, c_in, c_out, block, threads, x.element_size())
         copies = threads if apart else 1
-        scratch, sums = _floats(copies * self._scratch(ctypes.byref(it))), _floats(copies * size).zero_()
+        scratch, sums = _floats(copies * self._scratch(ctypes.byref(it))), _floats(copies * self._planes(ctypes.byref(it))).zero_()
         zeros = torch.zeros(max(c_in, c_out), dtype=x.dtype, device="cpu")
         gradient = torch.empty((c_out, 3, 3, c_in), dtype=x.dtype, device="cpu")
         x, g = _by_pixels(x), _by_pixels(g)  # names keep the copies alive during the call
@@ -103,7 +99,7 @@ class Kernel:
         share = -(-count_tiles(images, h, w) // (2 * threads))  # small blocks at the end: no thread waits long for another
         it = _Convolution(images, h, w, c_in, c_out, min(policy.block, share), threads, x.element_size())
         y = torch.empty((images, h, w, c_out), dtype=x.dtype, device="cpu")
-        planes, scratch = _floats(36 * c_in * c_out), _floats(threads * self._scratch(ctypes.byref(it)))
+        planes, scratch = _floats(self._planes(ctypes.byref(it))), _floats(threads * self._scratch(ctypes.byref(it)))
         zeros = torch.zeros(c_in, dtype=x.dtype, device="cpu")
         x = _by_pixels(x)
         bias = None if bias is None else bias.contiguous()
