@@ -24,9 +24,10 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.t
 	@echo "setup: uv, which installs the rest"
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check $$(grep '^uv==' constraints.txt)
 	@echo "setup: pinned packages (torch with its CUDA libraries is the large one: 20 seconds to 3 minutes)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
+	@# uv keeps built packages: without --reinstall-package it would not compile again a kernel that `git clean` removed.
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall-package mgnet-kernels -c constraints.txt -r requirements.txt || { \
 	  echo "setup: once more with the system's certificates"; \
-	  $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
+	  $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --reinstall-package mgnet-kernels -c constraints.txt -r requirements.txt; }
 	@touch $(STAMP)
 	@echo "setup: done"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mgnet_kernels.policy import Policy, count_tiles
 
+_AGAIN = "install mgnet-kernels again (with uv: --reinstall-package mgnet-kernels)"
 FOLDER = Path(__file__).with_name("libraries")
 SOURCE = Path(__file__).with_name("csrc") / "winograd.c"
 # What torch.backends.cpu.get_cpu_capability() says -> the libraries that this processor can run, the best one first. It follows
@@ -145,21 +146,23 @@ def find(folder: Path = FOLDER) -> dict[str, Path]:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if "reason" in manifest:
+            raise OSError(f"not compiled at installation: {manifest['reason']}")
         source = str(manifest["source_sha256"])
         libraries = {
             str(name): (folder / str(of["file"]), int(of["size"]), str(of["sha256"])) for name, of in manifest["libraries"].items()
         }
     except FileNotFoundError:
-        raise OSError("the package was installed without a C compiler: install one, then install mgnet-kernels again") from None
+        raise OSError(f"{folder / 'manifest.json'} is missing: {_AGAIN}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise OSError(f"{folder / 'manifest.json'} is damaged: install mgnet-kernels again") from None
+        raise OSError(f"{folder / 'manifest.json'} is damaged: {_AGAIN}") from None
     if hashlib.sha256(SOURCE.read_bytes()).hexdigest() != source:
-        raise OSError("winograd.c changed since it was compiled: install mgnet-kernels again")
+        raise OSError(f"winograd.c changed since it was compiled: {_AGAIN}")
     for path, size, sha256 in libraries.values():
         if not path.is_file():
-            raise OSError(f"{path} is missing: install mgnet-kernels again")
+            raise OSError(f"{path} is missing: {_AGAIN}")
         if path.stat().st_size != size or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise OSError(f"{path} is damaged: install mgnet-kernels again")
+            raise OSError(f"{path} is damaged: {_AGAIN}")
     return {name: path for name, (path, _, _) in libraries.items()}
 
 
@@ -168,7 +171,7 @@ def load(folder: Path = FOLDER) -> Kernel:
     libraries = find(folder)
     name = next((name for name in runnable() if name in libraries), None)
     if name is None:
-        raise OSError(f"no library for this processor among {sorted(libraries)}: install mgnet-kernels again")
+        raise OSError(f"no library for this processor among {sorted(libraries)}: {_AGAIN}")
     try:
         return Kernel(name, libraries[name])
     except (OSError, AttributeError) as error:
