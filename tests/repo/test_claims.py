@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mgnet_leaderboard.__main__ import main
 from mgnet_verify.atomic import write_json
-from mgnet_verify.audit_report import audit_document
-from mgnet_verify.paper_audit import audit
+from mgnet_verify.paper.audit import audit
+from mgnet_verify.paper.audit_report import audit_document
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 

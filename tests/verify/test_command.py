@@ -12,9 +12,9 @@ import timm
 import torch
 
 from mgnet_models import save_checkpoint
-from mgnet_verify.__main__ import main
+from mgnet_verify.cli import main
 
-SCHEMA = json.loads(files("mgnet_verify").joinpath("certificate.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(files("mgnet_verify.certificate").joinpath("certificate.schema.json").read_text(encoding="utf-8"))
 
 
 def test_certify_writes_a_certificate_that_fits_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +110,7 @@ def test_a_malformed_image_size_is_refused(text: str, capsys: pytest.CaptureFixt
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from mgnet_verify.__main__ import parser; parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from mgnet_verify.cli import parser; parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,11 +6,13 @@ import torch
 
 import mgnet_models  # noqa: F401, registers the names
 from mgnet_models import Notation
-from mgnet_verify import Target, closed_form, counting
-from mgnet_verify.__main__ import main
-from mgnet_verify.closed_form import Shape
-from mgnet_verify.closed_form_resnet import DEPTHS, PoolingB, ResNetShape, macs
-from mgnet_verify.operator_counts import counts
+from mgnet_verify import Target
+from mgnet_verify.cli import main
+from mgnet_verify.counts import measured as counting
+from mgnet_verify.counts.by_operator import counts
+from mgnet_verify.counts.closed_form import mgnet as closed_form
+from mgnet_verify.counts.closed_form.mgnet import Shape
+from mgnet_verify.counts.closed_form.resnet import DEPTHS, PoolingB, ResNetShape, macs
 
 MAIN = Notation.parse("MgNet[2,2,2,2]-[256]-B^l")
 HUNDRED = Shape(num_classes=100)

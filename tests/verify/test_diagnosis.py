@@ -9,10 +9,10 @@ import timm
 import torch
 
 from mgnet_verify import Example
-from mgnet_verify.__main__ import main
-from mgnet_verify.diagnosis import diagnose, receptive_fields
-from mgnet_verify.parts import parts_of
-from mgnet_verify.reference import reference
+from mgnet_verify.check.oracle import reference
+from mgnet_verify.cli import main
+from mgnet_verify.diagnose.diagnosis import diagnose, receptive_fields
+from mgnet_verify.network.protocol import parts_of
 from mgnet_verify.specification import convolve
 
 

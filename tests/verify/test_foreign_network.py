@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from mgnet_verify import Violation
-from mgnet_verify.__main__ import main
+from mgnet_verify.cli import main
 from mgnet_verify.testing import properties_of, verify
 
 NAME = "foreign_network"
@@ -33,7 +33,9 @@ def _importable() -> Iterator[None]:
 def test_a_network_in_another_style_is_certified(tmp_path: Path) -> None:
     assert main(["certify", f"{NAME}:FlatMgNet", "--json", str(tmp_path / "c.json")]) == 0
     document = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
-    jsonschema.validate(document, json.loads(files("mgnet_verify").joinpath("certificate.schema.json").read_text(encoding="utf-8")))
+    jsonschema.validate(
+        document, json.loads(files("mgnet_verify.certificate").joinpath("certificate.schema.json").read_text(encoding="utf-8"))
+    )
     status = {finding["name"]: finding["status"] for finding in document["properties"]}
     assert status["equals_the_specification"] == status["trains_as_specified"] == status["gradients_as_specified"] == "pass"
     assert status["forms_agree"] == "not_applicable"
@@ -69,7 +71,7 @@ def test_the_pytest_entry_raises_the_violation() -> None:
         ("no_such_module:Net", "cannot import 'no_such_module'"),
         (f"{NAME}:NoSuchNet", f"module '{NAME}' has no 'NoSuchNet': write package.module:factory"),
         (f"{NAME}:NOT_A_NETWORK", "gives int, not a torch module: name a callable that returns one"),
-        ("torch.nn:Identity", "Identity does not name its parts: define mgnet_parts(), see mgnet_verify.parts"),
+        ("torch.nn:Identity", "Identity does not name its parts: define mgnet_parts(), see mgnet_verify.network.protocol"),
     ],
 )
 def test_a_factory_that_gives_no_network_is_one_line(target: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def test_an_example_prints_what_is_needed_to_draw_it_again(case: Case) -> None:
 
 
 def test_the_features_of_an_exactified_network_stay_alive() -> None:
-    from mgnet_verify.reference import reference
+    from mgnet_verify.check.oracle import reference
 
     model = timm.create_model("mgnet", notation="MgNet[2,2,2]-[16]-B^l", num_classes=3)
     right = reference(model, Example(seed=0, shape=(2, 3, 9, 11), amplitude=2**12 + 1))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts
-from mgnet_verify.properties import conversion, deployed, duality, gradients, invariance, oracle, structure, training
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.network.protocol import Parts
+from mgnet_verify.properties import algorithm_2, conversion, deployed, duality, gradients, invariance, structure, training
 
 Check = Callable[[nn.Module, Example], Evidence]
 
@@ -50,7 +50,7 @@ _BOTH = frozenset({"literal", "residual"})
 
 # In the order in which a wrong network is soonest told: the specification and what is cheap first.
 MODEL_PROPERTIES = (
-    Property(check=oracle.equals_the_specification),
+    Property(check=algorithm_2.equals_the_specification),
     Property(check=structure.tensors_by_name, notation=True),
     Property(check=structure.trained_as_stated, notation=True),
     Property(check=structure.features_as_announced, notation=True),
@@ -58,8 +58,8 @@ MODEL_PROPERTIES = (
     Property(check=invariance.norms_as_released, notation=True),
     Property(check=training.trains_as_specified),
     Property(check=gradients.gradients_as_specified),
-    Property(check=oracle.the_two_algorithms_agree),
-    Property(check=oracle.operands_of_A, forms=_BOTH, ordered=True),
+    Property(check=algorithm_2.the_two_algorithms_agree),
+    Property(check=algorithm_2.operands_of_A, forms=_BOTH, ordered=True),
     Property(check=duality.residual_of_the_literal_form, forms=frozenset({"literal"}), ordered=True),
     Property(check=duality.forms_agree, forms=_BOTH),
     Property(check=deployed.residuals_within_rounding, forms=_BOTH, ordered=True),

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from mgnet_models.mgnet.duality import to_mgnet, to_preact_resnet
-from mgnet_verify.comparison import require_equal, require_length
+from mgnet_verify.check.assertions import require_equal, require_length
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.oracle import exact_or_undecided, reference
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import array
-from mgnet_verify.reference import exact_or_undecided, reference
+from mgnet_verify.network.protocol import array
 from mgnet_verify.specification import convolve
 from mgnet_verify.specification.operators import add
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_verify.comparison import require_within
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import parts_of, tensors_of
+from mgnet_verify.check.assertions import require_within
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.network.protocol import parts_of, tensors_of
+from mgnet_verify.network.trace import GridRecord, record
 from mgnet_verify.specification import Array, convolve
-from mgnet_verify.trace import GridRecord, record
 
 
 @dataclass(frozen=True, kw_only=True)

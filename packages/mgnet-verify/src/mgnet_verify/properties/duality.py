@@ -10,13 +10,13 @@ from itertools import pairwise
 
 from torch import nn
 
-from mgnet_verify.comparison import require_equal
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.reference import exact_or_undecided, reference
+from mgnet_verify.check.assertions import require_equal
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.oracle import exact_or_undecided, reference
+from mgnet_verify.network.trace import Record, record
 from mgnet_verify.specification import NetTensors, convolve, evaluate
 from mgnet_verify.specification.algorithm2 import restrict
 from mgnet_verify.specification.operators import subtract
-from mgnet_verify.trace import Record, record
 
 
 def residual_of_the_literal_form(model: nn.Module, example: Example) -> Evidence:

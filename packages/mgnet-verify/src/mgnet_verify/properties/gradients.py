@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.comparison import require_equal, require_length
+from mgnet_verify.check.assertions import require_equal, require_length
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.oracle import exact_or_undecided
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Forward, Parts, array, parts_of, tensors_of
+from mgnet_verify.network.protocol import Forward, Parts, array, parts_of, tensors_of
+from mgnet_verify.network.trace import unique
 from mgnet_verify.properties.training import norms_of
-from mgnet_verify.reference import exact_or_undecided
 from mgnet_verify.specification import Array, algorithm_2
 from mgnet_verify.specification.exactness import claim
 from mgnet_verify.specification.tangent import along, dual, tangent
-from mgnet_verify.trace import unique
 
 
 def gradients_as_specified(model: nn.Module, example: Example) -> Evidence:

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_verify.comparison import require_equal
+from mgnet_verify.check.assertions import require_equal
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.integer_weights import sparse_signs
+from mgnet_verify.check.oracle import reference
 from mgnet_verify.errors import Violation
-from mgnet_verify.exact import sparse_signs
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import array, parts_of, sigma_of
+from mgnet_verify.network.protocol import array, parts_of, sigma_of
+from mgnet_verify.network.trace import record
 from mgnet_verify.properties.training import norms_of
-from mgnet_verify.reference import reference
-from mgnet_verify.trace import record
 
 
 def evaluation_is_pure(model: nn.Module, example: Example) -> Evidence:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_verify import closed_form, counting
-from mgnet_verify.closed_form import Form, Shape
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.counts import measured as counting
+from mgnet_verify.counts.closed_form import mgnet as closed_form
+from mgnet_verify.counts.closed_form.mgnet import Form, Shape
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts, array, parts_of
+from mgnet_verify.network.protocol import Parts, array, parts_of
 from mgnet_verify.properties.training import norms_of
 from mgnet_verify.specification import Array
 

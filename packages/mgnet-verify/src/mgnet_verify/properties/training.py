@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.comparison import require_within
+from mgnet_verify.check.assertions import require_within
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.oracle import exact_or_undecided
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import GridParts, Parts, parts_of, sigma_of, tensors_of
-from mgnet_verify.properties.oracle import compare_record
-from mgnet_verify.reference import exact_or_undecided
+from mgnet_verify.network.protocol import GridParts, Parts, parts_of, sigma_of, tensors_of
+from mgnet_verify.network.trace import record, unique
+from mgnet_verify.properties.algorithm_2 import compare_record
 from mgnet_verify.specification import BatchStatistics, NetTensors, algorithm_2
 from mgnet_verify.specification.sigma import ROUNDING_SCALE
-from mgnet_verify.trace import record, unique
 
 
 def trains_as_specified(model: nn.Module, example: Example) -> Evidence:

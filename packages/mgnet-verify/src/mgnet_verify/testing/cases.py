@@ -13,10 +13,10 @@ from torch import nn
 
 from mgnet_models import MgNet, Notation
 from mgnet_models.notation import StemKind
+from mgnet_verify.check.example import Evidence, Example
+from mgnet_verify.check.integer_weights import AMPLITUDES
 from mgnet_verify.errors import NotDecided
-from mgnet_verify.exact import AMPLITUDES
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import parts_of
+from mgnet_verify.network.protocol import parts_of
 from mgnet_verify.properties import Property
 
 Network = Callable[..., nn.Module]

@@ -6,17 +6,17 @@
     def test_my_network(checked):
         verify(NET, checked)
 
-`MyMgNet` names its parts, see `mgnet_verify.parts`.
+`MyMgNet` names its parts, see `mgnet_verify.network.protocol`.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from mgnet_verify.check.run import EXAMPLES, Room, try_property
 from mgnet_verify.errors import Violation
-from mgnet_verify.parts import parts_of
+from mgnet_verify.network.protocol import parts_of
 from mgnet_verify.properties import MODEL_PROPERTIES, Property
-from mgnet_verify.trial import EXAMPLES, Room, try_property
 
 
 def properties_of(model: nn.Module) -> list[Property]:
