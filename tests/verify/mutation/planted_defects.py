@@ -15,7 +15,6 @@ from torch import nn
 from mgnet_models import Notation
 from mgnet_verify.check.example import Example
 from mgnet_verify.errors import NotDecided, Violation
-from mgnet_verify.network.protocol import parts_of
 from mgnet_verify.properties import FRESH_PROPERTIES, MODEL_PROPERTIES, Property
 from mgnet_verify.testing.cases import Case
 from verify.mutation.variants import edited
@@ -132,12 +131,12 @@ def _in_grid() -> Iterator[Defect]:
         "grid",
         _U_STEP,
         {
-            "minus in the literal form": "u = u - self.correction(i, f - self.A(u))",
+            "minus in the feature form": "u = u - self.correction(i, f - self.A(u))",
             "f plus A u": "u = u + self.correction(i, f + self.A(u))",
             "data in place of the residual": "u = u + self.correction(i, f)",
             "first correction in every iteration": "u = u + self.correction(0, f - self.A(u))",
-            "A depends on i in the literal form": "u = u + self.correction(i, f - (i + 1) * self.A(u))",
-            "nonlinear A in the literal form": "u = u + self.correction(i, f - self.A(u).relu())",
+            "A depends on i in the feature form": "u = u + self.correction(i, f - (i + 1) * self.A(u))",
+            "nonlinear A in the feature form": "u = u + self.correction(i, f - self.A(u).relu())",
             "A turned upside down": "u = u + self.correction(i, f - self.A(u.flip(2)).flip(2))",
             "u forgotten": "u = self.correction(i, f - self.A(u))",
         },
@@ -197,7 +196,7 @@ def _in_the_rest() -> Iterator[Defect]:
         old="ClassifierHead(c_u[-1], num_classes",
         new="ClassifierHead(c_u[-1], num_classes + 1",
     )
-    yield Defect(name="literal form on one grid", file="model", old="list(self.grids)):", new="list(self.grids)[:1]):")
+    yield Defect(name="feature form on one grid", file="model", old="list(self.grids)):", new="list(self.grids)[:1]):")
     yield Defect(name="kernels as torch starts them", file="model", old=_END, new="        self.stem_kind = stem")
     for name, line in {
         "A shared across grids": _TIE.format("A"),
@@ -255,7 +254,7 @@ def _failure(checked: Property, network: Callable[..., nn.Module]) -> str | None
     for case in pool():
         try:
             model = case.model(network)
-            if checked.applies_to(model, parts_of(model)):
+            if checked.applies_to(model):
                 checked.check(model, case.example)
         except NotDecided:
             continue

@@ -45,7 +45,7 @@ def load(changes: Mapping[str, str | ast.Module]) -> Callable[..., nn.Module]:
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == _PRIVATE]:
         del sys.modules[name]
-    with _finding(_VariantFinder(changes)):
+    with _result(_VariantFinder(changes)):
         network: Callable[..., nn.Module] = importlib.import_module(f"{_PRIVATE}.model").MgNet
     return network
 
@@ -88,7 +88,7 @@ class _Redirect(ast.NodeTransformer):
 
 
 @contextmanager
-def _finding(finder: MetaPathFinder) -> Iterator[None]:
+def _result(finder: MetaPathFinder) -> Iterator[None]:
     sys.meta_path.insert(0, finder)
     try:
         yield

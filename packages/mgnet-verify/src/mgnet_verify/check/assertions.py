@@ -8,15 +8,17 @@ from mgnet_verify.errors import Violation
 from mgnet_verify.specification import Array
 
 
-def require_equal(what: str, seen: Array, right: Array, *, grid: int | None = None, step: int | None = None) -> None:
+def require_equal(what: str, seen: Array, right: Array, *, grid: int | None = None, iteration: int | None = None) -> None:
     """Violation unless both arrays are equal element by element; a leading batch of one may stand for all."""
     if seen.shape != right.shape and not _stands_for(seen, right):
-        raise Violation(f"{what} has shape {seen.shape}, the specification {right.shape}", grid=grid, step=step)
+        raise Violation(f"{what} has shape {seen.shape}, the specification {right.shape}", grid=grid, iteration=iteration)
     if not np.array_equal(np.broadcast_to(seen, right.shape), right):
         place = np.unravel_index(np.argmax(np.broadcast_to(seen, right.shape) != right), right.shape)
         value = np.broadcast_to(seen, right.shape)[place]
         raise Violation(
-            f"{what} is {value:.17g} at {tuple(map(int, place))}, the specification says {right[place]:.17g}", grid=grid, step=step
+            f"{what} is {value:.17g} at {tuple(map(int, place))}, the specification says {right[place]:.17g}",
+            grid=grid,
+            iteration=iteration,
         )
 
 
@@ -26,7 +28,7 @@ def _stands_for(seen: Array, right: Array) -> bool:
 
 
 def require_length(what: str, seen: int, right: int, *, grid: int | None = None) -> None:
-    """Violation unless a part was called exactly `right` times."""
+    """Violation unless a module was called exactly `right` times."""
     if seen != right:
         raise Violation(f"{what} is evaluated {seen} times, the specification says {right}", grid=grid)
 
@@ -42,11 +44,11 @@ def summation_bound(terms: int, magnitudes: Array) -> Array:
 
 
 def require_within(
-    what: str, seen: Array, right: Array, bound: Array, *, grid: int | None = None, step: int | None = None
+    what: str, seen: Array, right: Array, bound: Array, *, grid: int | None = None, iteration: int | None = None
 ) -> float:
     """Violation unless |seen - right| <= bound; returns the largest gap over its bound, 0 where nothing differs."""
     if seen.shape != right.shape:
-        raise Violation(f"{what} has shape {seen.shape}, the specification {right.shape}", grid=grid, step=step)
+        raise Violation(f"{what} has shape {seen.shape}, the specification {right.shape}", grid=grid, iteration=iteration)
     gap = np.abs(seen - right)
     if not (gap <= bound).all():
         place = np.unravel_index(np.argmax(np.where(gap <= bound, 0, gap)), gap.shape)
@@ -54,7 +56,7 @@ def require_within(
             f"{what} is {seen[place]:.17g} at {tuple(map(int, place))}, the specification says {right[place]:.17g}, "
             f"further apart than the bound {np.broadcast_to(bound, gap.shape)[place]:.3g}",
             grid=grid,
-            step=step,
+            iteration=iteration,
         )
     ratios = np.divide(gap, bound, out=np.zeros(gap.shape), where=gap > 0)
     return float(ratios.max()) if ratios.size else 0.0

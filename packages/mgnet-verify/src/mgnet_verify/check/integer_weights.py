@@ -1,4 +1,4 @@
-"""Exactification: a copy of a model on which float64 arithmetic is exact, so that `==` decides.
+"""Integer-valued copy: a copy of a model on which float64 arithmetic is exact, so that `==` decides.
 
 Every parameter becomes an integer and every BatchNorm an affine map by powers of two. A convolution keeps a few nonzero
 weights of +-1 for each output channel, which keeps the features alive and lets them grow slowly.
@@ -24,7 +24,7 @@ from mgnet_verify.specification import Array
 AMPLITUDES = (2**24 + 1, 2**12 + 1, 3)
 
 
-def exactified(model: nn.Module, rng: np.random.Generator, *, nonzeros: int = 3) -> nn.Module:
+def integer_copy(model: nn.Module, rng: np.random.Generator, *, nonzeros: int = 3) -> nn.Module:
     """A float64 copy in eval mode with integer parameters; the model itself is left alone."""
     copied = copy.deepcopy(model).double().cpu().eval()
     for parameter in copied.parameters():

@@ -12,24 +12,23 @@ from hypothesis.errors import NoSuchExample
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from mgnet_verify.check.example import Example
+from mgnet_verify.check.example import Check, Example
 from mgnet_verify.errors import NotDecided, Violation
-from mgnet_verify.properties import Property
 from mgnet_verify.specification import Array
 
 SECONDS = 20.0
 
 
-def shrunk(model: nn.Module, checked: Property, example: Example, *, smallest: int) -> tuple[Example, Violation] | None:
+def shrunk(model: nn.Module, check: Check, example: Example, *, smallest: int) -> tuple[Example, Violation] | None:
     """The example with one image, few pixels from `smallest` on and few entries that are not 0, and how it fails.
 
-    The weights stay. None if no image drawn fails, as for a defect that needs large numbers or more than one image; the
-    search ends after SECONDS.
+    The weights stay. Returns None if no drawn image fails, as for a defect that needs large numbers or more than one image.
+    The search ends after SECONDS.
     """
     deadline = time.monotonic() + SECONDS
 
     def fails(image: Array) -> bool:
-        return time.monotonic() < deadline and violation(model, checked, _with(example, image)) is not None
+        return time.monotonic() < deadline and violation(model, check, _with(example, image)) is not None
 
     quiet = hypothesis.settings(
         max_examples=200,
@@ -44,14 +43,14 @@ def shrunk(model: nn.Module, checked: Property, example: Example, *, smallest: i
     except NoSuchExample:
         return None
     small = _with(example, image)
-    outcome = violation(model, checked, small)
+    outcome = violation(model, check, small)
     return None if outcome is None else (small, outcome)
 
 
-def violation(model: nn.Module, checked: Property, example: Example) -> Violation | None:
+def violation(model: nn.Module, check: Check, example: Example) -> Violation | None:
     """How the property fails on the example, None if it holds or is not decided."""
     try:
-        checked.check(model, example)
+        check(model, example)
     except Violation as outcome:
         return outcome
     except NotDecided:

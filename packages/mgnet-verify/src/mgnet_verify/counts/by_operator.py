@@ -6,28 +6,27 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import nn
 
-from mgnet_models.notation import Notation
-from mgnet_verify.certificate.certify import METHODS, default_image, measured_image, require_room
-from mgnet_verify.certificate.document import Parameters
-from mgnet_verify.check.run import Room
-from mgnet_verify.counts import measured as counting
-from mgnet_verify.counts.closed_form import mgnet as closed_form
+from mgnet_models.notation import check_image_size
+from mgnet_records.certificate import ParameterCounts
+from mgnet_records.errors import InputError
+from mgnet_verify.counts import measured
+from mgnet_verify.counts.closed_form import gdfi, mgnet, resnet
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry, Form
-from mgnet_verify.errors import UserError
-from mgnet_verify.network.protocol import parts_of
-from mgnet_verify.properties.algorithms_1_and_3 import relative_of
-from mgnet_verify.properties.structure import shape_of
-from mgnet_verify.resolve import Target
+from mgnet_verify.model_spec import ModelSpec
+from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
+from mgnet_verify.network.protocol import InputLimits, shape_of, view_of
+from mgnet_verify.network.resnet import is_resnet, resnet_shape
 
 Place = tuple[int, str]
 
 # The operators by the names of their modules. What a grid computes outside of its modules is B at another stride.
 _PLACES = {"stem.theta": (0, "theta"), "head.fc": (0, "classifier")}
 _IN_A_GRID = re.compile(r"grids\.(?P<grid>\d+)(\.transfer)?(\.(?P<operator>A|B|B_pool|Pi|R)(\.\d+)?)?")
-_PRINTED = {None: "B", "B_pool": "B^{l,0}"}
+_SHOWN = {None: "B", "B_pool": "B^{l,0}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class Counts:
     """All counts of one network on one image (channels, height, width), the operators apart for each form it has."""
 
     image: tuple[int, int, int]
-    parameters: Parameters
+    parameters: ParameterCounts
     forms: dict[str, list[OperatorCount]]
 
     @property
@@ -60,48 +59,82 @@ class Counts:
         return same and all(row.agrees for rows in self.forms.values() for row in rows)
 
 
-def counts(target: Target, image: tuple[int, int] | None = None) -> Counts:
-    """Count a MgNet, ResNet, pre-act ResNet or GDFI on one image of the size given, or of its data set's.
+def counts(spec: ModelSpec, image: tuple[int, int] | None = None) -> Counts:
+    """Count a MgNet, ResNet, pre-act ResNet or GDFI on one image (height, width), by default of its data set's size.
 
-    UserError for a network without a closed form and for an image too small for its grids.
+    Raises InputError for a network without a closed form and for an image too small for its grids.
     """
-    size = image or default_image(target.model)
-    room, tables = _closed_forms(target, size)
-    shape, small = (room.channels, *size), measured_image(size, room.smallest)
-    forms = {form: _beside(entries, target.model, shape, small, METHODS.get(form, form)) for form, entries in tables.items()}
-    parameters = Parameters(
-        closed_form=sum(entry.parameters for entry in next(iter(tables.values()))),
-        torch=counting.torch_parameters(target.model),
-        fvcore=counting.fvcore_parameters(target.model),
+    model, size = spec.model, image or default_image(spec.model)
+    tables = closed_forms(model, size)
+    if tables is None:
+        raise InputError(f"no closed form for {spec.name!r}: the families are MgNet, mgresnet, mgpreactresnet and GDFI")
+    limits = input_limits(model)
+    shape, small = (limits.channels, *size), measured_image(size, limits.smallest)
+    methods = measured.METHODS
+    return Counts(
+        image=shape,
+        parameters=parameter_counts(model, next(iter(tables.values()))),
+        forms={form: _beside(entries, model, shape, small, methods.get(form, form)) for form, entries in tables.items()},
     )
-    return Counts(image=shape, parameters=parameters, forms=forms)
 
 
-def _closed_forms(target: Target, size: tuple[int, int]) -> tuple[Room, dict[str, list[Entry]]]:
-    relative = relative_of(target.model)
-    if relative is not None:
-        room = Room.of(relative.grids(target.model), relative.stem(target.model), imagenet=relative.imagenet(target.model))
-        return room, {"forward": relative.table(target.model, size)}
-    if target.notation is None:
-        raise UserError(f"no closed form for {target.name!r}: the families are MgNet, mgresnet, mgpreactresnet and GDFI")
-    return _closed_forms_of_mgnet(target.model, target.notation, size)
+def input_limits(model: nn.Module) -> InputLimits:
+    """The images that a network takes. Raises InputError for a network without a view."""
+    if is_resnet(model) or is_gdfi(model):
+        ours = cast(Any, model)
+        return InputLimits.of(grids=len(ours.grids), stem=ours.stem.theta, imagenet=isinstance(ours.stem.R_max, nn.MaxPool2d))
+    view = view_of(model)
+    return InputLimits.of(grids=len(view.grids), stem=view.theta, imagenet=view.imagenet)
 
 
-def _closed_forms_of_mgnet(model: nn.Module, notation: Notation, size: tuple[int, int]) -> tuple[Room, dict[str, list[Entry]]]:
-    parts = parts_of(model)
-    require_room(notation, parts, size)
-    shape = shape_of(model, parts)
-    forms: tuple[Form, ...] = ("residual", "literal")
-    tables: dict[str, list[Entry]] = {form: closed_form.table(notation, shape, size=size, form=form) for form in forms}
-    return Room.of(len(parts.grids), parts.theta, imagenet=parts.imagenet), tables
+def default_image(model: nn.Module) -> tuple[int, int]:
+    """The image size (height, width) of the data set that timm's configuration names, else 32x32."""
+    size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or (3, 32, 32)
+    return int(size[1]), int(size[2])
+
+
+def closed_forms(model: nn.Module, size: tuple[int, int]) -> dict[str, list[Entry]] | None:
+    """The closed form of each form of the network on an image (height, width); None for a network without a notation.
+
+    A ResNet or GDFI has the one form "forward". Raises InputError for an image too small for the grids of a MgNet.
+    """
+    ours = cast(Any, model)
+    if is_resnet(model):
+        in_chans, num_classes = ours.stem.theta.in_channels, int(ours.num_classes)
+        return {"forward": resnet.table(resnet_shape(model), in_chans=in_chans, num_classes=num_classes, size=size)}
+    if is_gdfi(model):
+        return {"forward": gdfi.table(ours.notation, *map_forms(model), gdfi_shape(model), size=size)}
+    if not hasattr(model, "notation"):
+        return None
+    view = view_of(model)
+    try:
+        check_image_size(ours.notation, "imagenet" if view.imagenet else "cifar", size)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    forms: tuple[Form, ...] = ("residual", "feature")
+    return {form: mgnet.table(ours.notation, shape_of(model, view), size=size, form=form) for form in forms}
+
+
+def parameter_counts(model: nn.Module, entries: list[Entry]) -> ParameterCounts:
+    """The parameters of a network three ways."""
+    return ParameterCounts(
+        closed_form=sum(entry.parameters for entry in entries),
+        torch=measured.torch_parameters(model),
+        fvcore=measured.fvcore_parameters(model),
+    )
+
+
+def measured_image(size: tuple[int, int], smallest: int) -> tuple[int, int]:
+    """The smallest image whose count scales exactly to `size`: one pixel on the coarsest grid; `size` itself if uneven."""
+    return (smallest, smallest) if size[0] % smallest == 0 and size[1] % smallest == 0 else size
 
 
 def _beside(
     entries: list[Entry], model: nn.Module, shape: tuple[int, int, int], small: tuple[int, int], method: str
 ) -> list[OperatorCount]:
-    """The entries with what torch and fvcore count; what they find elsewhere stands at the end with a closed form of 0."""
-    by_torch = _by_place(counting.torch_macs_by_module(model, shape, method))
-    by_fvcore = _by_place(counting.scaled_macs_by_module(model, shape, small, method))
+    """The entries with what torch and fvcore count; what they find elsewhere comes last, with a closed form of 0."""
+    by_torch = _by_place(measured.torch_macs_by_module(model, shape, method))
+    by_fvcore = _by_place(measured.scaled_macs_by_module(model, shape, small, method))
     known = {(entry.grid, entry.operator): entry for entry in entries}
     strangers = sorted((by_torch.keys() | by_fvcore.keys()) - known.keys())
     known |= {(grid, name): Entry(grid=grid, operator=name, runs=0, macs=0, parameters=0) for grid, name in strangers}
@@ -121,7 +154,7 @@ def _place(name: str) -> Place:
     if match is None:
         return _PLACES.get(name, (0, name))
     operator = match["operator"]
-    return int(match["grid"]) + 1, _PRINTED.get(operator, str(operator))
+    return int(match["grid"]) + 1, _SHOWN.get(operator, str(operator))
 
 
 def counts_lines(name: str, counted: Counts) -> Iterator[str]:

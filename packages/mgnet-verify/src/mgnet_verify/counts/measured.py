@@ -2,7 +2,7 @@
 
 Known limits of fvcore, which has had no release since December 2022: it needs real tensors on the CPU, traces through the
 deprecated torch.jit, and in training mode moves running statistics; so it sees a copy in evaluation mode. Its total
-adds normalisation and pooling; only its `conv`, `linear`, `addmm` and `matmul` are read. A multiply-add counts once.
+adds normalization and pooling; only its `conv`, `linear`, `addmm` and `matmul` are read. A multiply-add counts once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+# The method of a MgNet that computes each form.
+METHODS = {"residual": "forward", "feature": "forward_literal"}
 _PRODUCTS = ("conv", "linear", "addmm", "matmul")
 
 
@@ -33,7 +35,7 @@ def torch_macs(model: nn.Module, image_shape: tuple[int, int, int], method: str 
 
 
 def torch_macs_by_module(model: nn.Module, image_shape: tuple[int, int, int], method: str = "forward") -> Counter[str]:
-    """The same for each module by name, what its submodules do left out; "" stands for what runs outside of all."""
+    """The same for each module by name, what its submodules do left out; "" is what runs outside of all."""
     from torch.utils.flop_counter import FlopCounterMode
 
     copied = copy.deepcopy(model).to("meta").eval()

@@ -1,4 +1,4 @@
-"""What a trained MgNet does with its equation A u = f: residuals, corrections and contraction, grid by grid and step by step.
+"""What a trained MgNet does with its equation A u = f: residuals, corrections and contraction on each grid, for each iteration.
 
 Nothing here passes or fails. A MgNet is built like an iterative solver; whether training keeps it one is a question of
 measurement, and this is the instrument.
@@ -13,24 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.network.protocol import GridParts, parts_of
-from mgnet_verify.network.trace import record
+from mgnet_verify.network.protocol import GridView, view_of
+from mgnet_verify.network.trace import traced
 
 POWER_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepDiagnosis:
-    """One smoothing step on one grid, in root mean squares over images, channels and pixels.
+class IterationDiagnosis:
+    """One iteration on one grid, in root mean squares over images, channels and pixels.
 
-    `residual` is ||r^{i-1}||, `correction` ||s^i|| and `ratio` ||r^i|| / ||r^{i-1}|| (None after the last step of the last
+    `residual` is ||r^{i-1}||, `correction` ||s^i|| and `ratio` ||r^i|| / ||r^{i-1}|| (None after the last iteration of the last
     grid, where r is not computed). `radius` is the spectral radius of the Jacobian of r -> r - A S(r) at the first image's
-    residual, found by power iteration: below 1 the step contracts near that residual. `norm_A` is the largest singular
+    residual, found by power iteration: below 1 the iteration contracts near that residual. `norm_A` is the largest singular
     value of A. `receptive_field` is the width in pixels of the image that one value of u^{l,i} can depend on.
     """
 
     grid: int
-    step: int
+    iteration: int
     residual: float
     correction: float
     ratio: float | None
@@ -39,27 +39,27 @@ class StepDiagnosis:
     receptive_field: int
 
 
-def diagnose(model: nn.Module, images: Tensor, *, seed: int = 0) -> list[StepDiagnosis]:
-    """Every step of every grid for a batch of images (b, c, h, w) in the model's own scale; float64, evaluation mode."""
+def diagnose(model: nn.Module, images: Tensor, *, seed: int = 0) -> list[IterationDiagnosis]:
+    """Every iteration of every grid for a batch of images (b, c, h, w) in the model's own scale; float64, evaluation mode."""
     copied = copy.deepcopy(model).double().cpu().eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
-    parts = parts_of(copied)
-    if "residual" not in parts.forms:
-        raise ValueError(f"{type(model).__name__} has no residual form to watch: name one in Parts.forms")
-    seen = record(parts, parts.forms["residual"], images.double().cpu())
-    fields = receptive_fields(parts.grids, imagenet=parts.imagenet)
+    view = view_of(copied)
+    if "residual" not in view.forms:
+        raise ValueError(f"{type(model).__name__} has no residual form to watch: name one in NetworkView.forms")
+    seen = traced(view, view.forms["residual"], images.double().cpu())
+    fields = receptive_fields(view.grids, imagenet=view.imagenet)
     torch.manual_seed(seed)
     rows = []
-    for number, (grid, here) in enumerate(zip(parts.grids, seen.grids), start=1):
+    for number, (grid, here) in enumerate(zip(view.grids, seen.grids), start=1):
         norm_A = _norm_of_A(grid, here.r[0][:1])
         following = [*here.r[1:], *(after.to_R[0] for after in seen.grids[number : number + 1])]
         for i, r in enumerate(here.r):
             s = _correction(grid, i, torch.from_numpy(r))
             rows.append(
-                StepDiagnosis(
+                IterationDiagnosis(
                     grid=number,
-                    step=i + 1,
+                    iteration=i + 1,
                     residual=_rms(r),
                     correction=_rms(s.numpy()),
                     ratio=_rms(following[i]) / _rms(r) if i < len(following) and _rms(r) > 0 else None,
@@ -71,10 +71,10 @@ def diagnose(model: nn.Module, images: Tensor, *, seed: int = 0) -> list[StepDia
     return rows
 
 
-def receptive_fields(grids: tuple[GridParts, ...], *, imagenet: bool) -> list[list[int]]:
+def receptive_fields(grids: tuple[GridView, ...], *, imagenet: bool) -> list[list[int]]:
     """Width in pixels of what u^{l,i} can depend on, from kernel widths and strides alone.
 
-    A step reads r, and r of the next step reads r through B and A: each adds its kernel's reach, scaled by the strides
+    An iteration reads r, and the next r depends on r through B and A: each adds its kernel's reach, scaled by the strides
     so far. R and Pi add theirs before their stride takes effect.
     """
     width, stride = (7, 2) if imagenet else (3, 1)
@@ -92,8 +92,8 @@ def receptive_fields(grids: tuple[GridParts, ...], *, imagenet: bool) -> list[li
     return fields
 
 
-def _correction(grid: GridParts, i: int, r: Tensor) -> Tensor:
-    """S(r), with ReLU after a normalisation that has none inside; ReLU twice is ReLU."""
+def _correction(grid: GridView, i: int, r: Tensor) -> Tensor:
+    """S(r), with ReLU after a normalization that has none inside; ReLU twice is ReLU."""
     return _sigma(grid.sigma_u[i], grid.B[i](_sigma(grid.sigma_r[i], r)))
 
 
@@ -102,8 +102,8 @@ def _sigma(module: nn.Module, x: Tensor) -> Tensor:
     return y if isinstance(module, nn.Identity) else torch.relu(y)
 
 
-def _radius(grid: GridParts, i: int, r: Tensor) -> float:
-    """Spectral radius of the step's Jacobian: the growth of a random direction, averaged over the later half of the powers."""
+def _radius(grid: GridView, i: int, r: Tensor) -> float:
+    """Spectral radius of the iteration's Jacobian: the growth of a random direction, averaged over the later half of the powers."""
     direction = torch.randn_like(r)
     growth = []
     for _ in range(POWER_STEPS):
@@ -113,7 +113,7 @@ def _radius(grid: GridParts, i: int, r: Tensor) -> float:
     return float(np.exp(np.mean(np.log(np.maximum(growth[POWER_STEPS // 2 :], 1e-300)))))
 
 
-def _norm_of_A(grid: GridParts, r: np.ndarray) -> float:
+def _norm_of_A(grid: GridView, r: np.ndarray) -> float:
     """The largest singular value of A on images of this grid's size, by power iteration on A^T A."""
     u = torch.randn(1, grid.A.in_channels, *r.shape[2:], dtype=torch.float64)
     norm = 0.0

@@ -1,6 +1,6 @@
-"""What a model really computes: its parts are watched by forward hooks while a form runs.
+"""What a model really computes: forward hooks watch the modules of its view while a form runs.
 
-Nothing here calls a step function of the model; the model is run as a whole, and each part reports what it was given.
+Nothing here calls an iteration of the model. The model runs as a whole, and the hooks write down each module's operands.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.network.protocol import Forward, Parts, array
+from mgnet_verify.network.protocol import Forward, NetworkView, array
 from mgnet_verify.specification import Array
 
 
 @dataclass
-class GridRecord:
-    """What reached the parts of one grid, in order: r to sigma_r, operands to A, operands to B; u and r to Pi and R."""
+class GridTrace:
+    """What reached the modules of one grid, in order: r to sigma_r, operands to A, operands to B; u and r to Pi and R."""
 
     r: list[Array] = field(default_factory=list)
     to_A: list[Array] = field(default_factory=list)
@@ -28,25 +28,25 @@ class GridRecord:
 
 
 @dataclass
-class Record:
-    """One run of one form: the records of the grids, what the head was given (u^J), and the logits."""
+class Trace:
+    """One run of one form: the traces of the grids, what the head was given (u^J), and the logits."""
 
-    grids: list[GridRecord]
+    grids: list[GridTrace]
     to_head: list[Array]
     logits: Array
 
 
-def record(parts: Parts, forward: Forward, image: Tensor) -> Record:
-    """Run `forward` once and write down what each part was given."""
-    grids = [GridRecord() for _ in parts.grids]
+def traced(view: NetworkView, forward: Forward, image: Tensor) -> Trace:
+    """Run `forward` once on an image (b, c, h, w) and write down the operands of each module, as float64."""
+    grids = [GridTrace() for _ in view.grids]
     to_head: list[Array] = []
-    with watching([*_watched(parts, grids), (parts.head, to_head)]), torch.no_grad():
+    with watching([*_watched(view, grids), (view.head, to_head)]), torch.no_grad():
         logits = forward(image)
-    return Record(grids, to_head, array(logits))
+    return Trace(grids, to_head, array(logits))
 
 
-def _watched(parts: Parts, grids: list[GridRecord]) -> Iterator[tuple[nn.Module, list[Array]]]:
-    for grid, seen in zip(parts.grids, grids):
+def _watched(view: NetworkView, grids: list[GridTrace]) -> Iterator[tuple[nn.Module, list[Array]]]:
+    for grid, seen in zip(view.grids, grids):
         yield grid.A, seen.to_A
         for B in unique(grid.B):
             yield B, seen.to_B

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mgnet_models.notation import Notation, StemKind
 
-Form = Literal["residual", "literal"]
+Form = Literal["residual", "feature"]
 CONVENTION = "conv + linear multiply-adds, padded zeros counted"
 
 
@@ -57,7 +57,7 @@ def grid_sizes(notation: Notation, stem: StemKind, size: tuple[int, int]) -> lis
 def table(notation: Notation, shape: Shape, *, size: tuple[int, int], form: Form) -> list[Entry]:
     """Every operator of every grid, from the stem to the head, in the execution of `form` on one image of `size`.
 
-    Residual form: A once an iteration, but not after the last iteration of the last grid. Literal form: A once an
+    Residual form: A once an iteration, but not after the last iteration of the last grid. Feature form: A once an
     iteration, once more for f on every coarse grid, once more for the restriction from every grid but the last.
     The difference is M_1 + 2 (M_2 + ... + M_J), M_l being one A on grid l, and does not depend on nu.
     """

@@ -1,11 +1,11 @@
-"""Parameters and multiply-adds of the paper's ResNet and pre-act ResNet by arithmetic, and what B^{l,0} is under each reading.
+"""Parameters and multiply-adds of the paper's ResNet and pre-act ResNet by arithmetic, for each interpretation of B^{l,0}.
 
 A block is r + A sigma B sigma(r) (or its post-activation twin): B is the first 3x3 convolution, A the second. On each
 coarser grid the first block pools: B^{l,0} leads from c_{l-1} to c_l at stride 2, and a 1x1 shortcut R does too.
 
-Two readings the printed counts force. A shared A includes that of the pooling block. A shared B includes it too, after a
-1x1 lift L^l from c_{l-1} to c_l: the text's separate 3x3 B^{l,0} fits none of the 32 rows that share B. The three readings
-with a 1x1 convolution have one count of parameters and three of multiply-adds.
+The counts in the paper's tables decide two questions. A shared A includes that of the pooling block. A shared B includes it
+too, after a 1x1 lift L^l from c_{l-1} to c_l: the text's separate 3x3 B^{l,0} fits none of the 32 table rows that share B. The
+three interpretations with a 1x1 convolution have one count of parameters and three of multiply-adds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PoolingB = Literal["lift_s1", "lift", "proj1x1", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Interpretation:
     """B^{l,0} where B is shared: kernel width and stride of its own convolution, stride of B^l after it (None: no B^l)."""
 
     kernel: int
@@ -30,11 +30,11 @@ class Reading:
     stride_B: int | None
 
 
-READINGS: dict[PoolingB, Reading] = {
-    "lift_s1": Reading(kernel=1, stride=1, stride_B=2),
-    "lift": Reading(kernel=1, stride=2, stride_B=1),
-    "proj1x1": Reading(kernel=1, stride=2, stride_B=None),
-    "text": Reading(kernel=3, stride=2, stride_B=None),
+INTERPRETATIONS: dict[PoolingB, Interpretation] = {
+    "lift_s1": Interpretation(kernel=1, stride=1, stride_B=2),
+    "lift": Interpretation(kernel=1, stride=2, stride_B=1),
+    "proj1x1": Interpretation(kernel=1, stride=2, stride_B=None),
+    "text": Interpretation(kernel=3, stride=2, stride_B=None),
 }
 
 
@@ -94,10 +94,11 @@ def _smoothers(shape: ResNetShape, grid: int, c_fine: int, fine: int, pixels: in
         weights = (n - 1) * kernel + 9 * c_fine * c
         yield Entry(grid=grid + 1, operator="B", runs=n, macs=weights * pixels, parameters=weights)
         return
-    reading = READINGS[shape.pooling_B]
-    own = reading.kernel**2 * c_fine * c
-    runs = n if reading.stride_B else n - 1
-    yield Entry(grid=grid + 1, operator="B^{l,0}", runs=1, macs=own * (fine if reading.stride == 1 else pixels), parameters=own)
+    pooling = INTERPRETATIONS[shape.pooling_B]
+    own = pooling.kernel**2 * c_fine * c
+    runs = n if pooling.stride_B else n - 1
+    at = fine if pooling.stride == 1 else pixels
+    yield Entry(grid=grid + 1, operator="B^{l,0}", runs=1, macs=own * at, parameters=own)
     yield Entry(grid=grid + 1, operator="B", runs=runs, macs=runs * kernel * pixels, parameters=kernel if runs else 0)
 
 
