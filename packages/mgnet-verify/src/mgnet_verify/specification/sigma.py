@@ -30,7 +30,7 @@ class Normalization:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sigma:
-    """sigma = ReLU o BatchNorm; without `normalization` ReLU alone, with `relu=False` no sigma, as Algorithm 2 has it after Pi and R."""
+    """sigma = ReLU o BatchNorm; without `normalization` ReLU alone; with `relu=False` no sigma, as Algorithm 2 after Pi and R."""
 
     normalization: Normalization | None = None
     relu: bool = True
