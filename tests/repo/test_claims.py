@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 from mgnet_leaderboard.__main__ import main
-from mgnet_verify.atomic import write_json
-from mgnet_verify.audit_report import audit_document
-from mgnet_verify.paper_audit import audit
+from mgnet_records.files import write_json
+from mgnet_verify import audit
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 
@@ -15,6 +14,6 @@ def test_the_committed_claims_are_what_the_audit_writes_today(tmp_path):
     records = tmp_path / "results"
     shutil.copytree(RESULTS, records)
     (records / "claims" / "paper.json").unlink()
-    write_json(tmp_path / "audit.json", audit_document(audit()))
+    write_json(tmp_path / "audit.json", audit().model_dump(mode="json"))
     assert main(["ingest", str(tmp_path / "audit.json"), "--records", str(records)]) == 0
     assert (records / "claims" / "paper.json").read_bytes() == (RESULTS / "claims" / "paper.json").read_bytes()
