@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.records import path_of, text_of
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.run_result import RUN_RESULT, merged, single_run_record
+from mgnet_leaderboard.store.schema import path_of, text_of
 
 Json = dict[str, Any]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from chromium import By, Keys, Select, WebDriverWait, needs_chromium, start_chromium
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "leaderboard" / "node_modules" / "axe-core" / "axe.min.js"
@@ -87,7 +87,7 @@ def site(
 
     Committed measurements and certificates grow in number, so the tests of behaviour leave them aside.
     """
-    from mgnet_leaderboard.records import path_of, text_of
+    from mgnet_leaderboard.store.schema import path_of, text_of
 
     folder = tmp_path_factory.mktemp("browser")
     for name, value in (("report", report), ("demo", demo)):

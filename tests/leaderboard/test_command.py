@@ -18,7 +18,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     heavy = "('torch', 'mlflow', 'scipy', 'numpy', 'jinja2', 'pydantic')"
     code = f"""
 import sys
-from mgnet_leaderboard.__main__ import main
+from mgnet_leaderboard.cli import main
 try:
     main({[*command, "--help"]!r})
 except SystemExit as stop:
@@ -99,7 +99,7 @@ def test_an_unwritable_records_folder_is_refused(
 def test_a_second_ingest_writes_nothing(
     tmp_path: Path, report: Json, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mgnet_leaderboard.__main__ import main
+    from mgnet_leaderboard.cli import main
 
     path = str(write("r.json", report))
     main(["ingest", path, "--records", str(tmp_path / "out")])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.evidence import Evidence, gathered
-from mgnet_leaderboard.judged import judged
-from mgnet_leaderboard.results_folder import read_results
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.statistics.comparisons import judged
+from mgnet_leaderboard.store.evidence import Evidence, gathered
+from mgnet_leaderboard.store.folder import read_results
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured, summarise
-from mgnet_leaderboard.records import path_of
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, summarise
+from mgnet_leaderboard.store.schema import path_of
 
 Measure = Callable[..., Measured]
 Place = Callable[..., Path]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.export import result_of
-from mgnet_leaderboard.measured import Measured, Recipe, first_of_each_seed
-from mgnet_leaderboard.mlflow_store import FinishedRun
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, Recipe, first_of_each_seed
 from mgnet_leaderboard.refusal import RefusedError
 from mgnet_leaderboard.run_result import RUN_RESULT, run_of
+from mgnet_leaderboard.store.ingest import result_of
+from mgnet_leaderboard.store.mlflow_check import FinishedRun
 
 # mlflow 3.17 asks sqlalchemy 2.1 for a deprecated loader.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_leaderboard.accuracy import percent, written
-from mgnet_leaderboard.measured import Measured, Run, fault_of_measured, first_of_each_seed, measured_id, summarise
-from mgnet_leaderboard.records import RECORD, text_of
+from mgnet_leaderboard.records.measured import Measured, Run, fault_of_measured, first_of_each_seed, measured_id, summarise
 from mgnet_leaderboard.run_result import RunResult, merged, single_run_record
+from mgnet_leaderboard.store.schema import RECORD, text_of
 
 N = 360
 

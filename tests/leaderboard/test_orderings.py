@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_leaderboard.evidence import Evidence, gathered
-from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.orderings import Ordering, orderings
-from mgnet_leaderboard.results_folder import read_results
-from mgnet_leaderboard.study import studies
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.statistics.study import studies
+from mgnet_leaderboard.store.evidence import Evidence, gathered
+from mgnet_leaderboard.store.folder import read_results
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 Answers = Callable[..., list[Ordering]]

@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.records import text_of
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.store.schema import text_of
 
 Json = dict[str, Any]
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"

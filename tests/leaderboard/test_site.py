@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.run_result import merged
 
 Json = dict[str, Any]
@@ -189,7 +189,7 @@ def test_the_csv_holds_the_numbers_and_neutralises_formulas(site: Path) -> None:
     assert rows["mgnet_2_2_2_2_c256_bl--cifar100"]["macs_literal"] == "4603012096"
     assert rows["mgnet_2_2_c32_bl--digits"]["measured_accuracy"] == "99.166667"
     assert rows["mgnet_2_2_c32_bl--digits"]["reported_v2"] == ""
-    from mgnet_leaderboard.view import csv_text
+    from mgnet_leaderboard.site.board_data import csv_text
 
     assert "'=1+1" in csv_text([("=1+1",)])
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, t
 
-from mgnet_leaderboard.resolution import holm, judge, resolved_difference
-from mgnet_leaderboard.scatter import Point, linear_axis, logarithmic_axis, pareto_front, short_number
-from mgnet_leaderboard.seeds import half_width, prediction_interval, welch_p
+from mgnet_leaderboard.site.svg.scatter import Point, linear_axis, logarithmic_axis, pareto_front, short_number
+from mgnet_leaderboard.statistics.intervals import half_width, prediction_interval, welch_p
+from mgnet_leaderboard.statistics.tests import holm, judge, resolved_difference
 
 ACCURACIES = st.floats(1, 99.9)
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)

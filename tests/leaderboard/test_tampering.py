@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured, measured_id, summarise
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, measured_id, summarise
 
 Json = dict[str, Any]
 Refused = Callable[..., str]

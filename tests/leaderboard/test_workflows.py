@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.records.measured import Measured
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from mgnet_leaderboard.__main__ import main
+from mgnet_leaderboard.cli import main
 from mgnet_verify.atomic import write_json
 from mgnet_verify.audit_report import audit_document
 from mgnet_verify.paper_audit import audit

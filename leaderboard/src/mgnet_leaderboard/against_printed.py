@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mgnet_leaderboard.accuracy import percent
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.reported import Reported
-from mgnet_leaderboard.seeds import prediction_interval
+from mgnet_leaderboard.board.reported import Reported
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.statistics.intervals import prediction_interval
 
 
 @dataclass(frozen=True, kw_only=True)

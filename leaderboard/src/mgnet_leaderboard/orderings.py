@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mgnet_leaderboard.architecture import grids_of
-from mgnet_leaderboard.comparison import Comparisons
-from mgnet_leaderboard.reported import PaperClaims
-from mgnet_leaderboard.resolution import LEVEL, holm
-from mgnet_leaderboard.seeds import welch_p
-from mgnet_leaderboard.study import Study, StudyRow
+from mgnet_leaderboard.board.reported import PaperClaims
+from mgnet_leaderboard.records.architecture import grids_of
+from mgnet_leaderboard.records.claims import Comparisons
+from mgnet_leaderboard.statistics.intervals import welch_p
+from mgnet_leaderboard.statistics.study import Study, StudyRow
+from mgnet_leaderboard.statistics.tests import LEVEL, holm
 
 Verdict = Literal["reappears", "the other way", "inside the noise", "too few seeds"]
 

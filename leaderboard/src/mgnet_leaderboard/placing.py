@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgnet_leaderboard.evidence import gathered
-from mgnet_leaderboard.records import Record, path_of, text_of
 from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.results_folder import fault_of, read_results
-from mgnet_leaderboard.whole_files import write_whole
+from mgnet_leaderboard.store.evidence import gathered
+from mgnet_leaderboard.store.folder import fault_of, read_results
+from mgnet_leaderboard.store.folder_swap import write_whole
+from mgnet_leaderboard.store.schema import Record, path_of, text_of
 
 
 @dataclass(frozen=True, kw_only=True)

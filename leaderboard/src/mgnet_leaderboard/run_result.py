@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
-from mgnet_leaderboard.measured import (
+from mgnet_leaderboard.record import Commit, Count, Instant, Line, MlflowRunId, Part, Positive, Sha256, Slug
+from mgnet_leaderboard.records.measured import (
     Environment,
     Measured,
     Recipe,
@@ -17,7 +18,6 @@ from mgnet_leaderboard.measured import (
     measured_id,
     summarise,
 )
-from mgnet_leaderboard.record import Commit, Count, Instant, Line, MlflowRunId, Part, Positive, Sha256, Slug
 
 
 class TestCounts(Part):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mgnet_leaderboard.board import BoardRow
-from mgnet_leaderboard.evidence import Evidence
+from mgnet_leaderboard.board.rows import BoardRow
 from mgnet_leaderboard.printed_count import agrees
+from mgnet_leaderboard.store.evidence import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.strict_json import short
 
 # What the data set decides: channels of the image and number of classes.

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mgnet_leaderboard.comparison import Comparisons
+from mgnet_leaderboard.board.reported import PaperClaims
 from mgnet_leaderboard.discrepancy import DiscrepancyRegister
 from mgnet_leaderboard.duality_demo import DualityDemo
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.records import Record, path_of
+from mgnet_leaderboard.records.claims import Comparisons
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.records.verified import Verified
 from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.reported import PaperClaims
-from mgnet_leaderboard.verified import Verified
+from mgnet_leaderboard.store.schema import Record, path_of
 
 Kind = TypeVar("Kind", PaperClaims, DiscrepancyRegister, Comparisons, DualityDemo)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from mgnet_leaderboard.board.reported import PaperRow, Reported, reported
 from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
-from mgnet_leaderboard.evidence import Evidence
-from mgnet_leaderboard.measured import Measured
 from mgnet_leaderboard.printed_count import ratio
 from mgnet_leaderboard.record import content_id
-from mgnet_leaderboard.reported import PaperRow, Reported, reported
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.records.verified import Counted, Macs, Verified, counted
+from mgnet_leaderboard.store.evidence import Evidence
 from mgnet_leaderboard.variant import variant_of
-from mgnet_leaderboard.verified import Counted, Macs, Verified, counted
 
 
 @dataclass(frozen=True, kw_only=True)

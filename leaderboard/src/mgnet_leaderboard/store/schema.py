@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from mgnet_leaderboard.comparison import Comparisons
+from mgnet_leaderboard.board.reported import PaperClaims
 from mgnet_leaderboard.discrepancy import DiscrepancyRegister
 from mgnet_leaderboard.duality_demo import DualityDemo
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.reported import PaperClaims
+from mgnet_leaderboard.records.claims import Comparisons
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.records.verified import Verified
 from mgnet_leaderboard.strict_json import canonical
-from mgnet_leaderboard.verified import Verified
 
 Record = Annotated[PaperClaims | Verified | Measured | DiscrepancyRegister | Comparisons | DualityDemo, Field(discriminator="kind")]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

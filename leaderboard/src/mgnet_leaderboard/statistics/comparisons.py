@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mgnet_leaderboard.comparison import Comparisons, Family
+from mgnet_leaderboard.board.reported import PaperClaims, PaperRow
 from mgnet_leaderboard.datasets import DATA_SETS, plain_key
-from mgnet_leaderboard.reported import PaperClaims, PaperRow
-from mgnet_leaderboard.resolution import LEVEL, Judgement, holm, judge
+from mgnet_leaderboard.records.claims import Comparisons, Family
+from mgnet_leaderboard.statistics.tests import LEVEL, Judgement, holm, judge
 
 Verdict = Literal["resolved", "resolved, the other way", "within the noise of the test set"]
 

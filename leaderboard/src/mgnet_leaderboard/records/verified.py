@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mgnet_leaderboard.board.reported import PaperRow, PrintedCount, RowId
 from mgnet_leaderboard.printed_count import Verdict
 from mgnet_leaderboard.record import Commit, Count, Line, Part, Positive, Prose, RecordId, Sha256, Slug, content_id
-from mgnet_leaderboard.reported import PaperRow, PrintedCount, RowId
 
 Status = Literal["pass", "fail", "not_applicable"]
 

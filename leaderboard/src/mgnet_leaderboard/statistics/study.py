@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mgnet_leaderboard.accuracy import percent
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.resolution import LEVEL, holm, resolved_difference
-from mgnet_leaderboard.seeds import half_width, welch_p
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.statistics.intervals import half_width, welch_p
+from mgnet_leaderboard.statistics.tests import LEVEL, holm, resolved_difference
 from mgnet_leaderboard.strict_json import short
 from mgnet_leaderboard.variant import variant_of
 

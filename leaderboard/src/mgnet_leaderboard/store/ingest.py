@@ -9,13 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mgnet_leaderboard.accuracy import percent
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.mlflow_store import FinishedRun, finished_runs
 from mgnet_leaderboard.placing import Written, place
-from mgnet_leaderboard.records import path_of
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.refusal import RefusedError, first_fault
-from mgnet_leaderboard.results_folder import fault_if_committed, fault_of, read_placed
 from mgnet_leaderboard.run_result import RUN_RESULT, RunResult, merged, single_run_record
+from mgnet_leaderboard.store.folder import fault_if_committed, fault_of, read_placed
+from mgnet_leaderboard.store.mlflow_check import FinishedRun, finished_runs
+from mgnet_leaderboard.store.schema import path_of
 from mgnet_leaderboard.strict_json import read_record
 
 

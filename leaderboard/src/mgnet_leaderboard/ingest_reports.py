@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from mgnet_leaderboard.board.reported import PaperClaims
 from mgnet_leaderboard.duality_demo import DualityDemo
 from mgnet_leaderboard.placing import Written, place
-from mgnet_leaderboard.records import Record, path_of
+from mgnet_leaderboard.records.verified import VerificationReport, Verified, verified_id
 from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.reported import PaperClaims
+from mgnet_leaderboard.store.schema import Record, path_of
 from mgnet_leaderboard.strict_json import CLAIMS_LIMIT, read_record
-from mgnet_leaderboard.verified import VerificationReport, Verified, verified_id
 
 Report = Annotated[VerificationReport | PaperClaims | DualityDemo, Field(discriminator="kind")]
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)

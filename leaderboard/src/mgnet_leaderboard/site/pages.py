@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mgnet_leaderboard.architecture import grids_of
-from mgnet_leaderboard.board import BoardRow
+from mgnet_leaderboard.board.reported import PaperRow
+from mgnet_leaderboard.board.rows import BoardRow
 from mgnet_leaderboard.datasets import DATA_SETS
-from mgnet_leaderboard.evidence import Evidence
-from mgnet_leaderboard.intervals_plot import intervals_plot
-from mgnet_leaderboard.judged import judged
 from mgnet_leaderboard.orderings import orderings
-from mgnet_leaderboard.plots import figures
 from mgnet_leaderboard.printed_count import agrees, ratio
-from mgnet_leaderboard.reported import PaperRow
-from mgnet_leaderboard.resolution import resolved_difference
-from mgnet_leaderboard.study import studies
+from mgnet_leaderboard.records.architecture import grids_of
+from mgnet_leaderboard.site.svg.intervals import intervals_plot
+from mgnet_leaderboard.site.svg.plots import figures
+from mgnet_leaderboard.statistics.comparisons import judged
+from mgnet_leaderboard.statistics.study import studies
+from mgnet_leaderboard.statistics.tests import resolved_difference
+from mgnet_leaderboard.store.evidence import Evidence
 from mgnet_leaderboard.tally import tally
 
 # Rows of the board on one static page; the script reaches the others through board.js.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from mgnet_leaderboard.accuracy import written
-from mgnet_leaderboard.scatter import Axis, linear_axis
-from mgnet_leaderboard.study import StudyRow
+from mgnet_leaderboard.site.svg.scatter import Axis, linear_axis
+from mgnet_leaderboard.statistics.study import StudyRow
 
 WIDTH, LEFT, RIGHT, LINE = 760, 250, 20, 22
 # Points below the median that the axis still shows.

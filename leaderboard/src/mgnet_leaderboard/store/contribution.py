@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mgnet_leaderboard.evidence import gathered
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.records import Record, path_of
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.results_folder import read_results
+from mgnet_leaderboard.store.evidence import gathered
+from mgnet_leaderboard.store.folder import read_results
+from mgnet_leaderboard.store.schema import Record, path_of
 
 
 def check_contribution(head: Path, base: Path) -> list[str]:

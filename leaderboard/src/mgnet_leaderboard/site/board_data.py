@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mgnet_leaderboard.accuracy import percent
-from mgnet_leaderboard.board import BoardRow
-from mgnet_leaderboard.seeds import half_width
+from mgnet_leaderboard.board.rows import BoardRow
+from mgnet_leaderboard.statistics.intervals import half_width
 
 FIELDS = (
     "key",

@@ -9,11 +9,11 @@ from typing import Literal
 from markupsafe import Markup
 
 from mgnet_leaderboard.accuracy import percent, written
-from mgnet_leaderboard.board import BoardRow
+from mgnet_leaderboard.board.rows import BoardRow
 from mgnet_leaderboard.datasets import shown
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.scatter import Point, scatter, short_number
-from mgnet_leaderboard.seeds import half_width
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.site.svg.scatter import Point, scatter, short_number
+from mgnet_leaderboard.statistics.intervals import half_width
 
 
 @dataclass(frozen=True, kw_only=True)

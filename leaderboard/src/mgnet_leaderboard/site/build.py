@@ -11,22 +11,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mgnet_leaderboard import __version__
 from mgnet_leaderboard.accuracy import percent, written
 from mgnet_leaderboard.against_printed import against_printed
-from mgnet_leaderboard.board import board
+from mgnet_leaderboard.board.rows import board
 from mgnet_leaderboard.datasets import shown
-from mgnet_leaderboard.evidence import Evidence, gathered
-from mgnet_leaderboard.heatmap import channel_picture, image_picture
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.notation_markup import notation_markup
-from mgnet_leaderboard.pages import PAGE_ROWS, pages
 from mgnet_leaderboard.printed_count import ratio
-from mgnet_leaderboard.records import schema_text
-from mgnet_leaderboard.results_folder import read_results
-from mgnet_leaderboard.scatter import short_number
-from mgnet_leaderboard.seeds import half_width
-from mgnet_leaderboard.view import csv_text, fields_of, script_text
-from mgnet_leaderboard.whole_files import replaced_folder
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.site.board_data import csv_text, fields_of, script_text
+from mgnet_leaderboard.site.filters import notation_markup
+from mgnet_leaderboard.site.pages import PAGE_ROWS, pages
+from mgnet_leaderboard.site.svg.heatmap import channel_picture, image_picture
+from mgnet_leaderboard.site.svg.scatter import short_number
+from mgnet_leaderboard.statistics.intervals import half_width
+from mgnet_leaderboard.store.evidence import Evidence, gathered
+from mgnet_leaderboard.store.folder import read_results
+from mgnet_leaderboard.store.folder_swap import replaced_folder
+from mgnet_leaderboard.store.schema import schema_text
 
-STATIC = Path(__file__).with_name("static")
+STATIC = Path(__file__).parents[1] / "static"
 
 
 def build(results: Path, local: Path, out: Path) -> int:

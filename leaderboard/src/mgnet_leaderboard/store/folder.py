@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mgnet_leaderboard.board.reported import PaperClaims
 from mgnet_leaderboard.duality_demo import DualityDemo, fault_of_demo
-from mgnet_leaderboard.measured import Measured, fault_of_measured
-from mgnet_leaderboard.records import RECORD, Record, path_of, schema_text
+from mgnet_leaderboard.records.measured import Measured, fault_of_measured
+from mgnet_leaderboard.records.verified import Verified, fault_of_report, verified_id
 from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.reported import PaperClaims
+from mgnet_leaderboard.store.schema import RECORD, Record, path_of, schema_text
 from mgnet_leaderboard.strict_json import CLAIMS_LIMIT, RECORD_LIMIT, read_record
-from mgnet_leaderboard.verified import Verified, fault_of_report, verified_id
 
 SCHEMA_FILE = "schema.json"
 FOLDERS = ("claims", "demo", "measured", "verified")

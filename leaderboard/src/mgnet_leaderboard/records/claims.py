@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mgnet_leaderboard.board.reported import RowId
 from mgnet_leaderboard.record import Line, Part, Slug
-from mgnet_leaderboard.reported import RowId
 
 
 class Pair(Part):
