@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mgnet_leaderboard.board.reported import PaperRow, Reported, reported
-from mgnet_leaderboard.datasets import DATA_SETS, plain_key, shown
-from mgnet_leaderboard.printed_count import ratio
-from mgnet_leaderboard.record import content_id
-from mgnet_leaderboard.records.measured import Measured
-from mgnet_leaderboard.records.verified import Counted, Macs, Verified, counted
+from mgnet_leaderboard.records.measured import Measured, headline_first
+from mgnet_leaderboard.records.union import Verified
 from mgnet_leaderboard.store.evidence import Evidence
-from mgnet_leaderboard.variant import variant_of
+from mgnet_records.audit import AuditedRow
+from mgnet_records.canonical import content_id
+from mgnet_records.certificate import Macs
+from mgnet_records.datasets import DATA_SETS, display_name, normalized_key
+from mgnet_records.table_rows import CLOSE, DISCREPANT, Verdict, agrees
 
-
-@dataclass(frozen=True, kw_only=True)
-class PrintedCount:
-    """A printed parameter count beside the exact one, and how they agree."""
-
-    printed: str
-    counted: Counted
-
-
+# The data set that most tables of the paper are about comes first.
+DATASET_ORDER = ("cifar100", "cifar10", "imagenet", "mnist", "digits")
 # Model, what was changed of it, data set.
 Identity = tuple[str, str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountComparison:
+    """A printed parameter count beside the exact one, how they agree, and why not."""
+
+    printed: str
+    exact: int
+    verdict: Verdict
+    explanation: str | None
+
+    @property
+    def ratio(self) -> float:
+        """Printed over exact."""
+        return printed_ratio(self.printed, self.exact)
+
+
 @dataclass(frozen=True)
 class BoardRow:
-    """A model on a data set; a model with changed arguments is another row than the one of that name."""
+    """A model on a data set; a model with changed arguments has a row of its own. The first of `measured` is the headline."""
 
     model: str
     variant: str
     dataset: str
-    reported: tuple[Reported, ...]
-    counts: tuple[PrintedCount, ...]
+    reported: tuple[AuditedRow, ...]
+    counts: tuple[CountComparison, ...]
     exact: int | None
     certificates: tuple[Verified, ...]
     measured: tuple[Measured, ...]
@@ -59,15 +67,15 @@ class BoardRow:
     @property
     def dataset_shown(self) -> str:
         """The data set's name for a reader."""
-        return shown(self.dataset)
+        return display_name(self.dataset)
 
     @property
-    def own(self) -> tuple[Reported, ...]:
+    def own(self) -> tuple[AuditedRow, ...]:
         """What the authors report of their own runs."""
         return tuple(claim for claim in self.reported if not claim.quoted)
 
     @property
-    def quoted(self) -> tuple[Reported, ...]:
+    def quoted(self) -> tuple[AuditedRow, ...]:
         """What the paper copies from other papers."""
         return tuple(claim for claim in self.reported if claim.quoted)
 
@@ -87,14 +95,14 @@ class BoardRow:
             report = certificate.report
             if report.macs is None or report.parameters is None or report.parameters.torch not in counts:
                 continue
-            if data is None or tuple(report.macs.image) == data.image:
+            if data is None or tuple(report.macs.image) == data.input_size:
                 return report.macs
         return None
 
     @property
     def another_network(self) -> bool:
         """Whether a printed count is so far from the exact one that the accuracy may be of another network."""
-        return any(abs(ratio(count.printed, count.counted.exact) - 1) > 0.1 for count in self.counts)
+        return any(abs(count.ratio - 1) > 0.1 for count in self.counts)
 
     @property
     def best_reported(self) -> float | None:
@@ -104,18 +112,18 @@ class BoardRow:
 
     @property
     def headline(self) -> Measured | None:
-        """The measured record shown on the board: the one with most seeds, then by id; never the best one."""
-        return min(self.measured, key=lambda record: (-record.summary.seeds, record.id), default=None)
+        """The measured record shown on the board; see `headline_first` for the rule."""
+        return self.measured[0] if self.measured else None
 
 
 def board(evidence: Evidence) -> tuple[BoardRow, ...]:
     """All rows by data set; in each the measured ones first, then by printed accuracy."""
-    printed: dict[Identity, list[PaperRow]] = defaultdict(list)
+    printed: dict[Identity, list[AuditedRow]] = defaultdict(list)
     for row in evidence.claims.rows if evidence.claims else ():
-        printed[row.model, "", plain_key(row.dataset)].append(row)
+        printed[row.model, "", normalized_key(row.dataset)].append(row)
     measured: dict[Identity, list[Measured]] = defaultdict(list)
     for record in evidence.measured:
-        measured[record.model, variant_of(record), record.dataset.name].append(record)
+        measured[record.model, record.variant, record.dataset.name].append(record)
     certificates: dict[str, list[Verified]] = defaultdict(list)
     for certificate in evidence.verified:
         certificates[certificate.report.target.model].append(certificate)
@@ -127,48 +135,42 @@ def board(evidence: Evidence) -> tuple[BoardRow, ...]:
 
 
 def _row(
-    identity: Identity, printed: Iterable[PaperRow], certificates: Iterable[Verified], measured: Iterable[Measured]
+    identity: Identity, printed: Sequence[AuditedRow], certificates: Iterable[Verified], measured: Iterable[Measured]
 ) -> BoardRow:
     model, variant, dataset = identity
-    printed, measured = tuple(printed), tuple(measured)
-    own_certificates = _own_certificates(certificates, variant, measured)
-    exact = next((row.exact for row in printed if row.exact is not None), None)
-    return BoardRow(
-        model=model,
-        variant=variant,
-        dataset=dataset,
-        reported=tuple(reported(row) for row in printed),
-        counts=_printed_counts(printed),
-        exact=exact or _certified_count(own_certificates, measured),
-        certificates=own_certificates,
-        measured=measured,
-    )
-
-
-def _own_certificates(certificates: Iterable[Verified], variant: str, measured: Iterable[Measured]) -> tuple[Verified, ...]:
-    """Certificates of this row's checkpoints, and for a network as registered those of its name."""
+    measured = headline_first(measured)
     trained = {run.checkpoint_sha256 for record in measured for run in record.runs}
-    return tuple(
+    # Certificates of this row's checkpoints, and for a network as registered those of its name.
+    own = tuple(
         certificate
         for certificate in certificates
         if certificate.report.target.checkpoint_sha256 in trained
         or (not variant and certificate.report.target.checkpoint_sha256 is None)
     )
+    exact = next((row.exact for row in printed if row.exact is not None), None)
+    return BoardRow(
+        model=model,
+        variant=variant,
+        dataset=dataset,
+        reported=tuple(printed),
+        counts=_count_comparisons(printed),
+        exact=exact or _certified_count(own, trained),
+        certificates=own,
+        measured=measured,
+    )
 
 
-def _printed_counts(printed: Iterable[PaperRow]) -> tuple[PrintedCount, ...]:
-    counts: dict[tuple[str, int], PrintedCount] = {}
+def _count_comparisons(printed: Iterable[AuditedRow]) -> tuple[CountComparison, ...]:
+    counts: dict[tuple[str, int], CountComparison] = {}
     for row in printed:
-        computed = counted(row)
-        if row.params_printed is not None and computed is not None:
-            count = PrintedCount(printed=row.params_printed, counted=computed)
-            counts.setdefault((count.printed, computed.exact), count)
+        if row.params_printed is not None and row.exact is not None and row.verdict is not None:
+            count = CountComparison(printed=row.params_printed, exact=row.exact, verdict=row.verdict, explanation=row.explanation)
+            counts.setdefault((count.printed, count.exact), count)
     return tuple(counts.values())
 
 
-def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measured]) -> int | None:
+def _certified_count(certificates: Iterable[Verified], trained: set[str]) -> int | None:
     """The count in a certificate of a checkpoint that one of the runs made."""
-    trained = {run.checkpoint_sha256 for record in measured for run in record.runs}
     for certificate in certificates:
         report = certificate.report
         if report.parameters is not None and report.target.checkpoint_sha256 in trained:
@@ -177,5 +179,58 @@ def _certified_count(certificates: Iterable[Verified], measured: Iterable[Measur
 
 
 def _order(row: BoardRow) -> tuple[int, bool, float, str, str]:
-    place = list(DATA_SETS).index(row.dataset) if row.dataset in DATA_SETS else len(DATA_SETS)
+    place = DATASET_ORDER.index(row.dataset) if row.dataset in DATASET_ORDER else len(DATASET_ORDER)
     return (place, not row.measured, -(row.best_reported or 0.0), row.model, row.key)
+
+
+def printed_ratio(printed: str, exact: int) -> float:
+    """A count as printed, such as 8.3M, over the exact one."""
+    return float(printed.removesuffix("M")) * 1_000_000 / exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Counts of evidence over the whole board; `repeated` are rows with a reported and a measured accuracy."""
+
+    claims: int
+    quoted: int
+    counts: int
+    counts_agree: int
+    counts_close: int
+    counts_discrepant: int
+    certified: int
+    failed: int
+    runs: int
+    measured_pairs: int
+    repeated: int
+    pairs: int
+    statements: int
+
+    @property
+    def disagreements(self) -> int:
+        """Printed counts that fit neither rounded nor truncated, and statements in the register."""
+        return self.counts_discrepant + self.statements
+
+
+def tally(evidence: Evidence, rows: Sequence[BoardRow]) -> Tally:
+    """Count the evidence."""
+    printed = evidence.claims.rows if evidence.claims else ()
+    verdicts = [row.verdict for row in printed if row.verdict]
+    statuses = {row.model: row.status for row in rows if row.status}
+    for certificate in evidence.verified:
+        statuses.setdefault(certificate.report.target.model, certificate.report.status)
+    return Tally(
+        claims=len(printed),
+        quoted=sum(row.quoted for row in printed),
+        counts=len(verdicts),
+        counts_agree=sum(agrees(verdict) for verdict in verdicts),
+        counts_close=verdicts.count(CLOSE),
+        counts_discrepant=verdicts.count(DISCREPANT),
+        certified=list(statuses.values()).count("pass"),
+        failed=list(statuses.values()).count("fail"),
+        runs=sum(len(record.runs) for record in evidence.measured),
+        measured_pairs=sum(bool(row.measured) for row in rows),
+        repeated=sum(bool(row.measured) and bool(row.own) for row in rows),
+        pairs=len(rows),
+        statements=len(evidence.discrepancies.entries) if evidence.discrepancies else 0,
+    )

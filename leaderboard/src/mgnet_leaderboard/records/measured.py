@@ -2,84 +2,71 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
-from mgnet_leaderboard.accuracy import percent
-from mgnet_leaderboard.datasets import not_the_full_set
-from mgnet_leaderboard.record import (
+from mgnet_records.canonical import content_id
+from mgnet_records.fields import (
+    ArgumentName,
     Commit,
+    ContentId,
     Count,
+    Epochs,
     HttpsLink,
     Instant,
     Line,
-    MlflowRunId,
     Part,
     Positive,
-    RecordId,
+    Rate,
+    RunId,
+    Seconds,
+    Seed,
     Sha256,
     Slug,
-    content_id,
+)
+from mgnet_records.run_result import (
+    CorrectCounts,
+    DatasetPart,
+    Environment,
+    Execution,
+    RecipePart,
+    RunResult,
+    fault_of_counts,
+    fault_of_dataset,
+    fault_of_recipe,
+    percent,
 )
 
 Contributor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$")]
-IDENTITY = ("model", "model_args", "dataset", "recipe", "epochs", "commit", "dirty", "environment", "contributor")
+# Everything that must be equal for two seeds to be comparable.
+IDENTITY = ("model", "model_args", "dataset", "recipe", "execution", "epochs", "commit", "dirty", "environment", "contributor")
+# Arguments that the data set decides: channels of the image, number of classes, size.
+OF_THE_DATA = {"in_chans", "num_classes", "img_size"}
+# The execution that is shown first. Device, layout and convolution are left to each machine.
+PLAIN_EXECUTION = {"form": "residual", "recompute": "none", "precision": "deterministic"}
 
 
-class TestData(Part):
-    """The images the accuracy is of."""
+class SeedRun(Part):
+    """One finished run of one seed: how many test images were correct, and what it took."""
 
-    name: Slug
-    split: Slug
-    n: Positive
-    sha256: Sha256
-
-
-# A recipe with some fields set anew carries a plus; its name is shown, and is no part of a file name or URL.
-RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*\+?$", max_length=96)]
-
-
-class Recipe(Part):
-    """Every choice of the training, and the digest that names them."""
-
-    name: RecipeName
-    sha256: Sha256
-    values: dict[Line, JsonValue]
-
-
-class Environment(Part):
-    """Software and hardware of a run."""
-
-    python: Line
-    torch: Line
-    timm: Line
-    cuda: Line | None
-    device: Line
-    cpu: Line | None
-    os: Line
-    threads: Positive
-
-
-class Run(Part):
-    """One finished run of one seed: how many images were right, and what it took."""
-
-    seed: Count
-    mlflow_run_id: MlflowRunId
+    seed: Seed
+    run_id: RunId
     correct_last: Count
     correct_best: Count
-    train_seconds: Annotated[float, Field(ge=0)]
-    images_per_second: Annotated[float, Field(ge=0)]
+    train_seconds: Seconds
+    images_per_second: Rate
     started: Instant
     finished: Instant
     checkpoint_sha256: Sha256
 
 
-class Summary(Part):
-    """What the runs amount to, in percent; always recomputed when a record is read."""
+class SeedSummary(Part):
+    """What the runs amount to, in percent; computed again whenever a record is read."""
 
     seeds: Positive
     accuracy_last_mean: float
@@ -89,38 +76,68 @@ class Summary(Part):
 
 
 class Measured(Part):
-    """All runs of one model on one data set under one recipe, commit and environment."""
+    """All runs of one model on one data set under one recipe, execution, commit and environment.
 
-    schema_version: Literal[1]
+    `recipe` is what was trained, `execution` how it was computed; both are part of the identity that gives the id.
+    """
+
+    schema_version: Literal[2]
     kind: Literal["measured"]
-    id: RecordId
+    id: ContentId
     model: Slug
     notation: Line | None
-    model_args: dict[Slug, JsonValue]
+    model_args: dict[ArgumentName, JsonValue]
     parameters: Positive
-    dataset: TestData
-    recipe: Recipe
-    epochs: Positive
+    dataset: DatasetPart
+    recipe: RecipePart
+    execution: Execution
+    epochs: Epochs
     commit: Commit | None
-    dirty: bool
+    dirty: bool | None
     environment: Environment
     contributor: Contributor | None
     link: HttpsLink | None
-    runs: Annotated[tuple[Run, ...], Field(min_length=1)]
-    summary: Summary
+    runs: Annotated[tuple[SeedRun, ...], Field(min_length=1, max_length=1000)]
+    summary: SeedSummary
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Percent after the last epoch, by seed."""
+        return {run.seed: percent(run.correct_last, self.dataset.n) for run in self.runs}
+
+    @property
+    def variant(self) -> str:
+        """The model arguments that are not the data set's, as text; empty for the network as registered."""
+        own = {name: value for name, value in self.model_args.items() if name not in OF_THE_DATA}
+        return ", ".join(f"{name} {value if isinstance(value, str) else short_json(value)}" for name, value in sorted(own.items()))
+
+
+def headline_first(records: Iterable[Measured]) -> tuple[Measured, ...]:
+    """The records of one model in the order in which every page shows them; the first is the headline.
+
+    The unchanged recipe comes before a changed one, then the plain execution, then more seeds, then the id. The accuracy
+    is no part of the rule.
+    """
+    return tuple(sorted(records, key=_headline_key))
+
+
+def _headline_key(record: Measured) -> tuple[bool, int, int, str]:
+    execution = record.execution.model_dump()
+    unusual = sum(execution[field] != value for field, value in PLAIN_EXECUTION.items())
+    return record.recipe.name.endswith("+"), unusual, -record.summary.seeds, record.id
 
 
 def measured_id(record: Measured) -> str:
-    """The id that the identity gives: everything that must be equal for two seeds to be comparable."""
+    """The id that the identity gives."""
     return content_id(record.model_dump(mode="json", include=set(IDENTITY)))
 
 
-def summarise(runs: Iterable[Run], n: int) -> Summary:
+def summarize(runs: Iterable[SeedRun], n: int) -> SeedSummary:
     """The summary of the runs over n test images, rounded to 6 decimals so that its text is the same everywhere."""
     runs = tuple(runs)
     last = [percent(run.correct_last, n) for run in runs]
     best = [percent(run.correct_best, n) for run in runs]
-    return Summary(
+    return SeedSummary(
         seeds=len(runs),
         accuracy_last_mean=round(statistics.fmean(last), 6),
         accuracy_last_sd=round(statistics.stdev(last), 6) if len(last) > 1 else None,
@@ -129,10 +146,58 @@ def summarise(runs: Iterable[Run], n: int) -> Summary:
     )
 
 
-def first_of_each_seed(runs: Iterable[Run]) -> tuple[Run, ...]:
+def seed_run(result: RunResult) -> SeedRun:
+    """The part of a result that belongs to its seed alone."""
+    return SeedRun(
+        seed=result.seed,
+        run_id=result.run_id,
+        correct_last=result.test.correct_last,
+        correct_best=result.test.correct_best,
+        train_seconds=result.train_seconds,
+        images_per_second=result.images_per_second,
+        started=result.started,
+        finished=result.finished,
+        checkpoint_sha256=result.checkpoint_sha256,
+    )
+
+
+def record_of(result: RunResult, *, contributor: str | None = None, link: str | None = None) -> Measured:
+    """The record of one run. Raises pydantic.ValidationError for a contributor or link of another shape."""
+    runs = (seed_run(result),)
+    record = Measured(
+        schema_version=2,
+        kind="measured",
+        id="0" * 12,
+        model=result.model,
+        notation=result.notation,
+        model_args=result.model_args,
+        parameters=result.parameters,
+        dataset=result.dataset,
+        recipe=result.recipe,
+        execution=result.execution,
+        epochs=result.epochs,
+        commit=result.commit,
+        dirty=result.dirty,
+        environment=result.environment,
+        contributor=contributor,
+        link=link,
+        runs=runs,
+        summary=summarize(runs, result.dataset.n),
+    )
+    return record.model_copy(update={"id": measured_id(record)})
+
+
+def merged(records: Iterable[Measured]) -> Measured:
+    """Records of one identity as one: the run of each seed that finished first, and the summary of these runs."""
+    records = tuple(records)
+    runs = first_of_each_seed(run for record in records for run in record.runs)
+    return records[0].model_copy(update={"runs": runs, "summary": summarize(runs, records[0].dataset.n)})
+
+
+def first_of_each_seed(runs: Iterable[SeedRun]) -> tuple[SeedRun, ...]:
     """The run of each seed that finished first, never the best one; sorted by seed."""
-    first: dict[int, Run] = {}
-    for run in sorted(runs, key=lambda run: (datetime.fromisoformat(run.finished), run.mlflow_run_id)):
+    first: dict[int, SeedRun] = {}
+    for run in sorted(runs, key=lambda run: (datetime.fromisoformat(run.finished), run.run_id)):
         first.setdefault(run.seed, run)
     return tuple(first[seed] for seed in sorted(first))
 
@@ -141,35 +206,38 @@ def fault_of_measured(record: Measured) -> str | None:
     """What contradicts itself in a record; None when nothing does."""
     seeds = [run.seed for run in record.runs]
     if seeds != sorted(set(seeds)):
-        return f"the seeds are {seeds}; each stands once, in rising order"
-    run_ids = [run.mlflow_run_id for run in record.runs]
+        return f"the seeds are {seeds}; each appears once, in rising order"
+    run_ids = [run.run_id for run in record.runs]
     if len(set(run_ids)) != len(run_ids):
-        return "two seeds name one MLflow run"
-    return _fault_of_counts(record) or _fault_of_data(record) or _fault_of_derived(record)
+        return "two seeds name one run"
+    if (record.commit is None) != (record.dirty is None):
+        return f"commit is {record.commit} but dirty is {record.dirty}; both are known or both are null"
+    return (
+        _fault_of_runs(record.runs, record.dataset.n)
+        or fault_of_recipe(record.recipe, epochs=record.epochs)
+        or fault_of_dataset(record.dataset, record.model_args)
+        or _fault_of_derived(record)
+    )
 
 
-def _fault_of_counts(record: Measured) -> str | None:
-    n = record.dataset.n
-    for run in record.runs:
-        if run.correct_last > n or run.correct_best > n:
-            return f"seed {run.seed} has more correct images than the {n} of the test set"
-        if run.correct_best < run.correct_last:
-            return f"seed {run.seed}: the best epoch ({run.correct_best}) is worse than the last ({run.correct_last})"
+def _fault_of_runs(runs: Sequence[SeedRun], n: int) -> str | None:
+    for run in runs:
+        counts = CorrectCounts(n=n, correct_last=run.correct_last, correct_best=run.correct_best)
+        if fault := fault_of_counts(counts):
+            return f"seed {run.seed}: {fault}"
         if datetime.fromisoformat(run.finished) < datetime.fromisoformat(run.started):
             return f"seed {run.seed} finished before it started"
     return None
 
 
-def _fault_of_data(record: Measured) -> str | None:
-    classes: Any = record.model_args.get("num_classes")
-    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int)):
-        return f"model_args.num_classes is {classes!r}, not a whole number"
-    return not_the_full_set(record.dataset.name, n=record.dataset.n, classes=classes)
-
-
 def _fault_of_derived(record: Measured) -> str | None:
     if record.id != measured_id(record):
-        return f"the id is {record.id} but the content gives {measured_id(record)}; export the run again"
-    if record.summary != summarise(record.runs, record.dataset.n):
-        return "the summary is not what the runs give; export the runs again"
+        return f"the id is {record.id} but the content gives {measured_id(record)}; ingest the run again"
+    if record.summary != summarize(record.runs, record.dataset.n):
+        return "the summary is not what the runs give; ingest the runs again"
     return None
+
+
+def short_json(value: object) -> str:
+    """A JSON value on one line, for a reader."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mgnet_leaderboard.accuracy import percent
 from mgnet_leaderboard.board.rows import BoardRow
-from mgnet_leaderboard.statistics.intervals import half_width
+from mgnet_leaderboard.site.filters import seed_half_width
+from mgnet_records.datasets import DATA_SETS
 
 FIELDS = (
     "key",
@@ -26,8 +26,8 @@ FIELDS = (
     "parameters_exact",
     "parameters_agreement",
     "certificate",
-    "macs_residual",
-    "macs_literal",
+    "macs_residual_form",
+    "macs_feature_form",
     "measured_accuracy",
     "measured_half_width",
     "measured_seeds",
@@ -52,12 +52,12 @@ def fields_of(row: BoardRow) -> tuple[Any, ...]:
         " ".join(dict.fromkeys(f"{claim.version}/T{claim.table}" for claim in row.reported)) or None,
         " ".join(dict.fromkeys(claim.params_printed for claim in row.reported if claim.params_printed)) or None,
         row.exact,
-        "; ".join(dict.fromkeys(count.counted.verdict for count in row.counts)) or None,
+        "; ".join(dict.fromkeys(count.verdict for count in row.counts)) or None,
         row.status,
-        row.macs.residual.fvcore if row.macs and row.macs.residual else None,
-        row.macs.literal.fvcore if row.macs and row.macs.literal else None,
+        row.macs.residual_form.fvcore if row.macs and row.macs.residual_form else None,
+        row.macs.feature_form.fvcore if row.macs and row.macs.feature_form else None,
         measured.summary.accuracy_last_mean if measured else None,
-        _rounded(half_width([percent(run.correct_last, measured.dataset.n) for run in measured.runs]) if measured else None),
+        _rounded(seed_half_width(measured) if measured else None),
         measured.summary.seeds if measured else None,
         measured.dataset.n if measured else None,
         measured.summary.images_per_second_median if measured else None,
@@ -75,9 +75,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def script_text(views: Sequence[tuple[Any, ...]], html: Sequence[str]) -> str:
-    """The data as a classic script, which a page opened from disk may load; `<` never stands in it."""
-    data = {"fields": FIELDS, "rows": views, "html": html}
-    text = json.dumps(data, separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
+    """The data as a classic script, which a page opened from disk may load; it never holds `<`."""
+    test_images = {key: data.test_images for key, data in DATA_SETS.items()}
+    content = {"fields": FIELDS, "rows": views, "html": html, "testImages": test_images}
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
     return f"window.mgnetBoard = {text};\n"
 
 

@@ -9,22 +9,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mgnet_leaderboard import __version__
-from mgnet_leaderboard.accuracy import percent, written
-from mgnet_leaderboard.against_printed import against_printed
-from mgnet_leaderboard.board.rows import board
-from mgnet_leaderboard.datasets import shown
-from mgnet_leaderboard.printed_count import ratio
-from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.board.rows import board, printed_ratio
+from mgnet_leaderboard.records.union import schema_text
 from mgnet_leaderboard.site.board_data import csv_text, fields_of, script_text
-from mgnet_leaderboard.site.filters import notation_markup
+from mgnet_leaderboard.site.filters import notation_markup, seed_half_width, two_decimals
 from mgnet_leaderboard.site.pages import PAGE_ROWS, pages
 from mgnet_leaderboard.site.svg.heatmap import channel_picture, image_picture
 from mgnet_leaderboard.site.svg.scatter import short_number
-from mgnet_leaderboard.statistics.intervals import half_width
+from mgnet_leaderboard.statistics.comparisons import against_printed
+from mgnet_leaderboard.statistics.study import p_text
 from mgnet_leaderboard.store.evidence import Evidence, gathered
 from mgnet_leaderboard.store.folder import read_results
 from mgnet_leaderboard.store.folder_swap import replaced_folder
-from mgnet_leaderboard.store.schema import schema_text
+from mgnet_records.datasets import display_name
+from mgnet_records.run_result import percent
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -74,9 +72,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(notation=notation_markup, shown=shown, short=short_number, percent=written)
+    environment.filters.update(
+        notation=notation_markup, shown=display_name, short=short_number, percent=two_decimals, p_value=p_text
+    )
     environment.globals.update(
-        ratio=ratio,
+        ratio=printed_ratio,
         version=__version__,
         accuracy=percent,
         against_printed=against_printed,
@@ -85,11 +85,6 @@ def _environment() -> Environment:
         image_picture=image_picture,
     )
     return environment
-
-
-def seed_half_width(record: Measured) -> float | None:
-    """Half the 95 % interval of the mean accuracy of a record, in points; None for one seed."""
-    return half_width([percent(run.correct_last, record.dataset.n) for run in record.runs])
 
 
 def _write(path: Path, text: str) -> None:

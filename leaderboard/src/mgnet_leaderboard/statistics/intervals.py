@@ -1,4 +1,4 @@
-"""What a few seeds say: intervals for a mean, and differences between two models trained the same way."""
+"""Confidence and prediction intervals of a few seeds."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ import statistics
 from collections.abc import Sequence
 from functools import cache
 
-LEVEL = 0.95
+# Of every interval that is shown.
+CONFIDENCE = 0.95
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half the 95 % Student interval of the mean, in the unit of the values; None for one seed."""
+    """Half the Student interval of the mean, in the unit of the values; None for one value."""
     if len(values) < 2:
         return None
-    return _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-
-
-@cache
-def _quantile(freedom: int) -> float:
-    """Student's t for the level; one record asks for it several times."""
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    return float(t.ppf((1 + LEVEL) / 2, freedom))
+    return student_quantile((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Where one more run would fall with 95 %: what a single printed number is compared with; None for one seed."""
+    """Where one more run would fall, with this confidence: what a single printed number is compared with; None for one value."""
     half = half_width(values)
     if half is None:
         return None
@@ -35,10 +28,16 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean - reach, mean + reach
 
 
-def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Two-sided p-value of Welch's test; None where a side has one seed, or neither side varies at all."""
-    if min(len(first), len(second)) < 2 or statistics.stdev(first) == statistics.stdev(second) == 0:
-        return None
-    from scipy.stats import ttest_ind
+@cache
+def student_quantile(probability: float, freedom: float) -> float:
+    """Student's t below which a variable of `freedom` degrees falls with this probability."""
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
+    return float(stdtrit(freedom, probability))
+
+
+def student_two_sided(t: float, freedom: float) -> float:
+    """The probability that |T| of `freedom` degrees is at least |t|."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(freedom, -abs(t)))

@@ -6,23 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mgnet_leaderboard.board.reported import PaperClaims
-from mgnet_leaderboard.discrepancy import DiscrepancyRegister
-from mgnet_leaderboard.duality_demo import DualityDemo
-from mgnet_leaderboard.records.claims import Comparisons
+from mgnet_leaderboard.records.claims import Comparisons, DiscrepancyRegister
 from mgnet_leaderboard.records.measured import Measured
-from mgnet_leaderboard.records.verified import Verified
-from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.store.schema import Record, path_of
+from mgnet_leaderboard.records.union import Record, Verified, path_of
+from mgnet_records.audit import Audit
+from mgnet_records.demo import DualityDemo
+from mgnet_records.errors import InputError
 
-Kind = TypeVar("Kind", PaperClaims, DiscrepancyRegister, Comparisons, DualityDemo)
+Kind = TypeVar("Kind", Audit, DiscrepancyRegister, Comparisons, DualityDemo)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The three kinds of evidence side by side, never in one list; and what is said about the first kind."""
 
-    claims: PaperClaims | None
+    claims: Audit | None
     verified: tuple[Verified, ...]
     measured: tuple[Measured, ...]
     discrepancies: DiscrepancyRegister | None
@@ -32,7 +30,7 @@ class Evidence:
 
 
 def gathered(committed: Iterable[Record], local: Iterable[Record] = ()) -> Evidence:
-    """The records as evidence; RefusedError where two of them contradict each other. A committed record hides a local twin."""
+    """The records as evidence; InputError where two of them contradict each other. A committed record hides a local twin."""
     placed = {path_of(record): record for record in local}
     own = {record.id for record in placed.values() if isinstance(record, Verified | Measured)}
     for record in committed:
@@ -40,7 +38,7 @@ def gathered(committed: Iterable[Record], local: Iterable[Record] = ()) -> Evide
         own -= {getattr(record, "id", "")}
     records = [placed[place] for place in sorted(placed)]
     evidence = Evidence(
-        claims=_only(records, PaperClaims),
+        claims=_only(records, Audit),
         verified=tuple(record for record in records if isinstance(record, Verified)),
         measured=tuple(record for record in records if isinstance(record, Measured)),
         discrepancies=_only(records, DiscrepancyRegister),
@@ -48,7 +46,7 @@ def gathered(committed: Iterable[Record], local: Iterable[Record] = ()) -> Evide
         demo=_only(records, DualityDemo),
         local=frozenset(own),
     )
-    _refuse_contradictions(evidence)
+    _reject_contradictions(evidence)
     return evidence
 
 
@@ -57,10 +55,10 @@ def _only(records: Iterable[Record], kind: type[Kind]) -> Kind | None:
     return next((record for record in records if isinstance(record, kind)), None)
 
 
-def _refuse_contradictions(evidence: Evidence) -> None:
+def _reject_contradictions(evidence: Evidence) -> None:
     fault = _fault_of_run_ids(evidence.measured) or _fault_of_checkpoints(evidence) or _fault_of_row_ids(evidence)
     if fault:
-        raise RefusedError(fault)
+        raise InputError(fault)
 
 
 def _fault_of_run_ids(measured: Iterable[Measured]) -> str | None:
@@ -68,9 +66,9 @@ def _fault_of_run_ids(measured: Iterable[Measured]) -> str | None:
     seen: dict[str, str] = {}
     for record in measured:
         for run in record.runs:
-            if run.mlflow_run_id in seen:
-                return f"{path_of(record)}: MLflow run {run.mlflow_run_id} is already counted in {seen[run.mlflow_run_id]}"
-            seen[run.mlflow_run_id] = path_of(record)
+            if run.run_id in seen:
+                return f"{path_of(record)}: run {run.run_id} is already counted in {seen[run.run_id]}"
+            seen[run.run_id] = path_of(record)
     return None
 
 
@@ -91,7 +89,7 @@ def _fault_of_checkpoints(evidence: Evidence) -> str | None:
 
 
 def _fault_of_row_ids(evidence: Evidence) -> str | None:
-    """What is said of printed rows must name rows that are printed, and compare within one data set."""
+    """What is said of table rows must name rows that the paper has, and compare within one data set."""
     rows = {row.id: row for row in evidence.claims.rows} if evidence.claims else {}
     for entry in evidence.discrepancies.entries if evidence.discrepancies else ():
         for row in entry.rows:

@@ -1,31 +1,40 @@
-"""A results folder: every file in it is a valid record, in its place, and does not contradict itself."""
+"""The folder of records: every file in it is a valid record, in its place, and contradicts neither itself nor another."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from mgnet_leaderboard.board.reported import PaperClaims
-from mgnet_leaderboard.duality_demo import DualityDemo, fault_of_demo
-from mgnet_leaderboard.records.measured import Measured, fault_of_measured
-from mgnet_leaderboard.records.verified import Verified, fault_of_report, verified_id
-from mgnet_leaderboard.refusal import RefusedError
-from mgnet_leaderboard.store.schema import RECORD, Record, path_of, schema_text
-from mgnet_leaderboard.strict_json import CLAIMS_LIMIT, RECORD_LIMIT, read_record
+from mgnet_leaderboard.records.union import RECORD, Record, fault_if_committed, fault_of, path_of, schema_text, text_of
+from mgnet_leaderboard.store.evidence import gathered
+from mgnet_records.errors import InputError
+from mgnet_records.files import write_text
+from mgnet_records.strict_json import AUDIT_LIMIT, DOCUMENT_LIMIT, read_document
 
 SCHEMA_FILE = "schema.json"
 FOLDERS = ("claims", "demo", "measured", "verified")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a writing command did: files written, files that already had this content, and runs left out with the reason."""
+
+    written: tuple[Path, ...]
+    unchanged: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
+
+
 def read_results(folder: Path, *, committed: bool) -> tuple[Record, ...]:
-    """All records of one results folder; `committed` adds the rules for records that stand in git."""
+    """All records of a folder; `committed` adds the rules for records that lie in git. Raises InputError for any other file."""
     if folder.is_symlink():
-        raise RefusedError(f"{folder}: is a link; give the folder itself")
+        raise InputError(f"{folder}: is a link; give the folder itself")
     if not folder.is_dir():
-        raise RefusedError(f"{folder}: no such folder of results; give one with --results")
+        raise InputError(f"{folder}: no such folder of results; give one with --results")
     records = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            raise RefusedError(f"{path}: is a link; a record is a plain file")
+            raise InputError(f"{path}: is a link; a record is a plain file")
         if path.is_dir() or path.relative_to(folder).as_posix() == SCHEMA_FILE:
             continue
         records.append(read_placed(path, folder, committed=committed))
@@ -33,55 +42,55 @@ def read_results(folder: Path, *, committed: bool) -> tuple[Record, ...]:
 
 
 def read_placed(path: Path, folder: Path, *, committed: bool) -> Record:
-    """One record file, checked by itself: shape, place, id, summary."""
+    """One record file, checked by itself: shape, place, id, summary. Raises InputError."""
     place = path.relative_to(folder).as_posix()
     if place.split("/")[0] not in FOLDERS or path.suffix != ".json":
-        raise RefusedError(f"{path}: is no record; a results folder holds .json files in {', '.join(FOLDERS)}")
-    record = read_record(path, RECORD, limit=CLAIMS_LIMIT if place.startswith("claims/") else RECORD_LIMIT)
+        raise InputError(f"{path}: is no record; a results folder holds .json files in {', '.join(FOLDERS)}")
+    record = read_document(path, RECORD, limit=AUDIT_LIMIT if place.startswith("claims/") else DOCUMENT_LIMIT)
     fault = fault_of(record) or (fault_if_committed(record) if committed else None)
     if fault:
-        raise RefusedError(f"{path}: {fault}")
+        raise InputError(f"{path}: {fault}")
     if place != path_of(record):
-        raise RefusedError(f"{path}: this record belongs in {path_of(record)}")
+        raise InputError(f"{path}: this record belongs in {path_of(record)}")
     return record
 
 
-def fault_of(record: Record) -> str | None:
-    """What contradicts itself in a record; None when nothing does."""
-    match record:
-        case Measured():
-            return fault_of_measured(record)
-        case Verified():
-            return fault_of_report(record.report) or _fault_of_verified_id(record)
-        case DualityDemo():
-            return fault_of_demo(record)
-        case PaperClaims():
-            ids = [row.id for row in record.rows]
-            return "a printed row stands twice" if len(set(ids)) != len(ids) else None
-        case _:
-            return None
+def read_standing(folder: Path) -> dict[str, Record]:
+    """The records that a folder has, by their place in it; empty for a folder that does not exist yet. Raises InputError."""
+    return {path_of(record): record for record in read_results(folder, committed=False)} if folder.is_dir() else {}
 
 
-def _fault_of_verified_id(record: Verified) -> str | None:
-    expected = verified_id(record.report)
-    return None if record.id == expected else f"the id is {record.id} but the content gives {expected}"
+def write_records(
+    records: Iterable[Record], into: Path, standing: Mapping[str, Record], *, left_out: Iterable[str] = ()
+) -> Written:
+    """Write the records where they belong in `into`, which has the records `standing`.
+
+    Raises InputError, with no file written, if a record contradicts itself or another one.
+    """
+    records = list(records)
+    for record in records:
+        if fault := fault_of(record):
+            raise InputError(f"{path_of(record)}: {fault}")
+    gathered({**standing, **{path_of(record): record for record in records}}.values())
+    written: list[Path] = []
+    unchanged: list[Path] = []
+    for record in records:
+        path = into / path_of(record)
+        (written if write_file(path, text_of(record)) else unchanged).append(path)
+    return Written(written=tuple(written), unchanged=tuple(unchanged), left_out=tuple(left_out))
 
 
-def fault_if_committed(record: Record) -> str | None:
-    """Why a sound record may still not stand in git: nobody else could repeat it."""
-    if isinstance(record, Verified):
-        return _fault_of_origin(record.report.commit, record.report.dirty)
-    return _fault_of_origin(record.commit, record.dirty) if isinstance(record, Measured) else None
-
-
-def _fault_of_origin(commit: str | None, dirty: bool | None) -> str | None:
-    if dirty:
-        return "comes from a tree with uncommitted changes (dirty: true); commit them and run again"
-    return "names no commit; run again inside the git repository" if commit is None else None
+def write_file(path: Path, text: str) -> bool:
+    """Write the text by an atomic replacement, making the folder; False when the file already has it. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
+    return write_text(path, text, durable=True, only_if_changed=True)
 
 
 def check_schema(folder: Path) -> None:
-    """RefusedError unless the committed JSON Schema is the one the record models give."""
+    """InputError unless the committed JSON Schema is the one the record models give."""
     path = folder / SCHEMA_FILE
     if not path.is_file() or path.read_text(encoding="utf-8") != schema_text():
-        raise RefusedError(f"{path}: is not the schema of the record models; write it with mgnet-leaderboard schema")
+        raise InputError(f"{path}: is not the schema of the record models; write it with mgnet-leaderboard schema")

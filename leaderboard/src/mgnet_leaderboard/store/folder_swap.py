@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""A folder that is replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,58 +6,34 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from mgnet_leaderboard.refusal import RefusedError
+from mgnet_records.errors import InputError
 
-# Stands in every folder that `build` wrote, so that `build` never replaces a folder of somebody else.
+# Lies in every folder that `build` wrote, so that `build` never replaces a folder of somebody else.
 MARKER = ".mgnet-leaderboard-site"
-
-
-def write_whole(path: Path, text: str) -> bool:
-    """Write the text by way of a temporary file in the same folder; False when the file already says so."""
-    try:
-        if path.is_file() and path.read_bytes() == text.encode():
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise RefusedError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        raise RefusedError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-    return True
 
 
 @contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place when the block ends well, and vanishes when it does not."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise RefusedError(f"{out}: is not a folder; choose another --out")
+        raise InputError(f"{out}: is not a folder; choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise RefusedError(f"{out}: holds files that this command did not write; choose an empty folder for --out")
+        raise InputError(f"{out}: holds files that this command did not write; choose an empty folder for --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
     except OSError as error:
-        raise RefusedError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None
+        raise InputError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None
     try:
         yield fresh
         (fresh / MARKER).write_text("Written by mgnet-leaderboard build; replaced as a whole.\n", encoding="utf-8")
         fresh.chmod(0o755)
         _swap(fresh, out)
     except OSError as error:
-        raise RefusedError(f"{out}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""One channel of a tensor as a small SVG picture; the colour classes follow the style sheet, light or dark."""
+"""One channel of a tensor as a small SVG picture; the color classes follow the style sheet, light or dark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from mgnet_leaderboard.duality_demo import Image
+from mgnet_records.demo import Image
 
 SHADES = 8
 
@@ -18,7 +18,7 @@ def channel_picture(channel: Sequence[Sequence[int]], title: str) -> Markup:
 
 
 def image_picture(image: Image, title: str) -> Markup:
-    """The input image as shades of grey."""
+    """The input image as shades of gray."""
     shades = [[f"g{round(SHADES * pixel / image.maximum)}" for pixel in row] for row in image.pixels]
     return _picture(shades, title)
 

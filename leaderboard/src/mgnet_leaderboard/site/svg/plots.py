@@ -8,12 +8,11 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from mgnet_leaderboard.accuracy import percent, written
 from mgnet_leaderboard.board.rows import BoardRow
-from mgnet_leaderboard.datasets import shown
 from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.site.filters import seed_half_width, two_decimals
 from mgnet_leaderboard.site.svg.scatter import Point, scatter, short_number
-from mgnet_leaderboard.statistics.intervals import half_width
+from mgnet_records.datasets import display_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Cost:
 
 
 def _macs(row: BoardRow) -> float | None:
-    return row.macs.residual.fvcore if row.macs and row.macs.residual else None
+    return row.macs.residual_form.fvcore if row.macs and row.macs.residual_form else None
 
 
 COSTS = (
@@ -81,7 +80,7 @@ def _figure(rows: Sequence[BoardRow], dataset: str, cost: Cost) -> Figure | None
     doubtful = [f"{row.name} ({row.counts[0].printed} printed)" for row in rows if row.another_network]
     if len(points) < 2:
         return None
-    title = f"{shown(dataset)}: accuracy against {cost.key}"
+    title = f"{display_name(dataset)}: accuracy against {cost.key}"
     kinds = [point.kind for point in points]
     return Figure(
         anchor=f"{dataset}-{cost.key}",
@@ -116,9 +115,8 @@ def _points(row: BoardRow, cost: Cost) -> list[Point]:
 
 def _measured_point(row: BoardRow, record: Measured, x: float) -> Point:
     summary = record.summary
-    half = half_width([percent(run.correct_last, record.dataset.n) for run in record.runs])
-    label = f"{row.name}: {written(summary.accuracy_last_mean)} %, measured, {summary.seeds} seed(s), {short_number(x)}"
-    return Point(x=x, y=summary.accuracy_last_mean, half=half, kind="measured", label=label)
+    label = f"{row.name}: {two_decimals(summary.accuracy_last_mean)} %, measured, {summary.seeds} seed(s), {short_number(x)}"
+    return Point(x=x, y=summary.accuracy_last_mean, half=seed_half_width(record), kind="measured", label=label)
 
 
 def _without_outliers(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:

@@ -51,7 +51,7 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str, more_is_better: bool = False) -> Markup:
-    """The plot as one SVG element; colours come from the style sheet."""
+    """The plot as one SVG element; colors come from the style sheet."""
     x_axis = logarithmic_axis([p.x for p in points], LEFT, WIDTH - RIGHT)
     y_axis = linear_axis([p.y for p in points], HEIGHT - BOTTOM, TOP)
     parts = [_frame(x_axis, y_axis, x_label, y_label), _front_line(points, x_axis, y_axis, more_is_better)]
