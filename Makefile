@@ -16,7 +16,8 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv with exactly the pinned packages
 
 # Debian's Python may lack ensurepip, so the environment is made without pip and filled from outside.
-$(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml
+$(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml \
+		packages/mgnet-kernels/hatch_build.py packages/mgnet-kernels/src/mgnet_kernels/csrc/winograd.c
 	@echo "setup: a virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
