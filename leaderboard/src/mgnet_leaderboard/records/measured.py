@@ -47,8 +47,6 @@ Contributor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0
 IDENTITY = ("model", "model_args", "dataset", "recipe", "execution", "epochs", "commit", "dirty", "environment", "contributor")
 # Arguments that the data set decides: channels of the image, number of classes, size.
 OF_THE_DATA = {"in_chans", "num_classes", "img_size"}
-# The execution that is shown first. Device, layout and convolution are left to each machine.
-PLAIN_EXECUTION = {"form": "residual", "recompute": "none", "precision": "deterministic"}
 
 
 class SeedRun(Part):
@@ -122,9 +120,14 @@ def headline_first(records: Iterable[Measured]) -> tuple[Measured, ...]:
 
 
 def _headline_key(record: Measured) -> tuple[bool, int, int, str]:
-    execution = record.execution.model_dump()
-    unusual = sum(execution[field] != value for field, value in PLAIN_EXECUTION.items())
-    return record.recipe.name.endswith("+"), unusual, -record.summary.seeds, record.id
+    return record.recipe.name.endswith("+"), len(unusual_settings(record.execution)), -record.summary.seeds, record.id
+
+
+def unusual_settings(execution: Execution) -> dict[str, str]:
+    """The settings of an execution that are not those of its device; layout and convolution are left to each machine."""
+    usual = {"form": "residual", "recompute": "none", "precision": "mixed" if execution.device == "cuda" else "deterministic"}
+    values = execution.model_dump()
+    return {name: values[name] for name, value in usual.items() if values[name] != value}
 
 
 def measured_id(record: Measured) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mgnet_leaderboard.board.rows import DATASET_ORDER, BoardRow, printed_ratio, tally
 from mgnet_leaderboard.records.architecture import grids_of
-from mgnet_leaderboard.records.measured import OF_THE_DATA, PLAIN_EXECUTION, Measured, short_json
+from mgnet_leaderboard.records.measured import OF_THE_DATA, Measured, short_json, unusual_settings
 from mgnet_leaderboard.records.union import Verified
 from mgnet_leaderboard.site.svg.intervals import intervals_plot
 from mgnet_leaderboard.site.svg.plots import figures
@@ -78,10 +78,8 @@ def reproduce_command(record: Measured) -> str | None:
     for name, value in sorted(arguments.items()):
         words += ["--model-arg", f"{name}={short_json(value)}"]
     words += ["--data", record.dataset.name, "--recipe", record.recipe.name, "--seed", str(record.runs[0].seed)]
-    execution = record.execution.model_dump()
-    for name, plain in PLAIN_EXECUTION.items():
-        if execution[name] != plain:
-            words += [f"--{name}", execution[name]]
+    for name, value in unusual_settings(record.execution).items():
+        words += [f"--{name}", value]
     return shlex.join(words)
 
 

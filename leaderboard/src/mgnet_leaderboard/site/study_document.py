@@ -14,8 +14,8 @@ from mgnet_records.datasets import DATA_SETS, display_name
 from mgnet_records.errors import InputError, unknown
 
 CAVEAT = (
-    "The test split and the weight initialization were chosen with test accuracies of the default network in view. The level of the "
-    "accuracies is therefore a sanity check, and only differences between variants are of interest."
+    "The test split and the weight initialization were chosen with test accuracies of the default network in view. The level "
+    "of the accuracies is therefore a sanity check, and only differences between variants are of interest."
 )
 # Characters in a line of text.
 WIDTH = 130
