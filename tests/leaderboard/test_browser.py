@@ -349,7 +349,7 @@ def test_axe_finds_no_violation_in_the_open_comparison(on_disk: Browser) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_colours_follow_the_readers_scheme(on_disk: Browser, scheme: str) -> None:
+def test_the_colors_follow_the_readers_scheme(on_disk: Browser, scheme: str) -> None:
     on_disk.media(scheme=scheme)
     on_disk.open("index")
     shades = on_disk.run("return getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").rstrip(")")

@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 
+from mgnet_leaderboard.board.rows import board
 from mgnet_leaderboard.cli import main
 from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.statistics.orderings import FACTORS, factor_pairs
@@ -160,6 +161,18 @@ def test_one_correction_runs_over_all_questions_of_the_study(digits: MeasuredStu
     smallest = min(digits.effects, key=lambda effect: effect.test.p if effect.test else 1.0)
     assert smallest.test is not None
     assert smallest.adjusted_p == pytest.approx(len(tests) * smallest.test.p)
+
+
+def test_the_board_and_the_study_show_one_record_for_a_model(evidence: Evidence, digits: MeasuredStudy) -> None:
+    model = "mgnet_2_2_c32_bl"
+    (row,) = [row for row in board(evidence) if (row.model, row.dataset) == (model, "digits")]
+    assert len(row.measured) == 2
+    assert row.headline is not None
+    assert (row.headline.recipe.name, row.headline.execution.form) == ("digits", "residual")
+    (shown,) = [line for line in digits.rows if line.record == row.headline]
+    assert shown.mean == row.headline.summary.accuracy_last_mean
+    (form,) = digits.other
+    assert form.records[0] == row.headline.id
 
 
 def test_the_committed_document_is_what_the_records_give_today(tmp_path: Path) -> None:
