@@ -20,7 +20,7 @@ from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
 from mgnet_models import Notation
 from mgnet_train.allocator import set_allocator
-from mgnet_verify.closed_form import Shape, macs
+from mgnet_verify.counts.closed_form.mgnet import Shape, macs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,18 +43,18 @@ class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; put the libraries into the wheel, or for an editable installation beside the source."""
         root = Path(self.root)
+        source, in_place = root / PACKAGE / "csrc" / "winograd.c", root / PACKAGE / FOLDER
         self._temporary = Path(tempfile.mkdtemp(prefix="mgnet-kernels-"))
-        in_place = root / PACKAGE / FOLDER
+        try:
+            files = compile_all(source, self._temporary)
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            reason = one_line(error)
+            print(f"mgnet-kernels: built without its C kernel, PyTorch's convolutions are used: {reason}", file=sys.stderr)
+            files = [write_manifest(source, self._temporary, reason=reason)]
         if version == "editable":
             shutil.rmtree(in_place, ignore_errors=True)  # what is there belongs to another source or compiler
-        try:
-            files = compile_all(root / PACKAGE / "csrc" / "winograd.c", self._temporary)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            print(f"mgnet-kernels: built without its C kernel, PyTorch's convolutions are used: {one_line(error)}", file=sys.stderr)
-            return
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-        if version == "editable":
             in_place.mkdir(parents=True)
             for file in files:
                 shutil.copyfile(file, in_place / file.name)
@@ -68,7 +68,7 @@ class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def compile_all(source: Path, folder: Path) -> list[Path]:
-    """The libraries and a manifest of their sizes and hashes. Raises OSError, SubprocessError or ValueError without a compiler."""
+    """The libraries and their manifest. Raises OSError, SubprocessError or ValueError without a compiler."""
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     options = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -82,11 +82,15 @@ def compile_all(source: Path, folder: Path) -> list[Path]:
             raise OSError(f"{compiler[0]} wrote an empty library")
         libraries[name] = {"file": file.name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         files.append(file)
+    return [*files, write_manifest(source, folder, libraries=libraries)]
+
+
+def write_manifest(source: Path, folder: Path, **content: object) -> Path:
+    """What mgnet_kernels/native.py reads: the source's hash with each library's size and hash, or with why there is none."""
     manifest = folder / "manifest.json"
-    source_sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
-    text = json.dumps({"source_sha256": source_sha256, "compiler": " ".join(compiler), "libraries": libraries}, indent=1)
-    manifest.write_text(text + "\n", encoding="utf-8")
-    return [*files, manifest]
+    content["source_sha256"] = hashlib.sha256(source.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return manifest
 
 
 def one_line(error: Exception) -> str:

@@ -14,9 +14,9 @@ from torch import Tensor
 from mgnet_kernels import Policy, native
 
 # Everything that the C kernel can compute, it computes.
-EAGER = Policy(min_channels_float32=16, min_channels_bfloat16=16, min_tiles=1)
+EAGER = Policy(min_channels_float32=16, min_channels_bfloat16=16, min_tiles_float32=1, min_tiles_bfloat16=1)
 # Nothing goes to the C kernel.
-NEVER = Policy(min_tiles=2**62)
+NEVER = Policy(min_channels_float32=2**62, min_channels_bfloat16=2**62)
 
 SIDES = st.integers(1, 11)
 FEW = st.integers(1, 5)

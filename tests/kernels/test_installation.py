@@ -76,10 +76,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda folder: truncate(folder, 0), r"\.so is damaged"),
     "changed": (change_one_byte, r"baseline\.so is damaged"),
     "missing": (lambda folder: (folder / "winograd-baseline.so").unlink(), r"baseline\.so is missing"),
-    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "installed without a C compiler"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     "empty manifest": (lambda folder: (folder / "manifest.json").write_text(""), "manifest.json is damaged"),
     "other manifest": (lambda folder: (folder / "manifest.json").write_text('{"libraries": 3}'), "manifest.json is damaged"),
-    "no libraries": (lambda folder: shutil.rmtree(folder), "installed without a C compiler"),
+    "no libraries": (lambda folder: shutil.rmtree(folder), "manifest.json is missing: install mgnet-kernels again"),
     "older source": (name_another_source, r"winograd\.c changed since it was compiled"),
 }
 
@@ -138,13 +138,13 @@ def test_a_wheel_built_without_a_compiler_is_pure_and_says_so_in_one_line(compil
     assert wheel.name == "mgnet_kernels-0.1.0-py3-none-any.whl"
     assert [line.startswith("mgnet-kernels: built without its C kernel") for line in said.splitlines()] == [True]
     with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if "libraries" in name or name.endswith(".so")]
+        assert [Path(name).name for name in archive.namelist() if "libraries" in name] == ["manifest.json"]
         if compiler == "/bin/false":
             archive.extractall(tmp_path / "site")
     if compiler == "/bin/false":
         seen = run(sys.executable, "-c", IN_PROCESS, folder=tmp_path, PYTHONPATH=str(tmp_path / "site")).stdout.splitlines()
         assert seen[0].startswith(str(tmp_path))
-        assert seen[1].startswith("aten the package was installed without a C compiler")
+        assert seen[1] == "aten not compiled at installation: the C compiler /bin/false failed with status 1"
         assert seen[2] == "True True"
 
 
@@ -184,7 +184,9 @@ def test_an_editable_installation_compiles_beside_the_source_and_forgets_what_wa
     assert native.load(libraries).name == native.load().name
     said = run(sys.executable, "-c", code % str(tmp_path), folder=source, CC="/bin/false").stderr
     assert "built without its C kernel" in said
-    assert not libraries.exists()
+    assert [file.name for file in libraries.iterdir()] == ["manifest.json"]
+    with pytest.raises(OSError, match="not compiled at installation: the C compiler /bin/false failed"):
+        native.load(libraries)
 
 
 @pytest.mark.nightly

@@ -19,7 +19,7 @@ from mgnet_verify.specification.sparse_coding import (
     synthesis,
     threshold,
 )
-from mgnet_verify.theorem import first_violation
+from mgnet_verify.specification.theorem import first_violation
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7))

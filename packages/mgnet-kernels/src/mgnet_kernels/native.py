@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mgnet_kernels.policy import Policy, count_tiles
 
+_AGAIN = "install mgnet-kernels again (with uv: --reinstall-package mgnet-kernels)"
 FOLDER = Path(__file__).with_name("libraries")
 SOURCE = Path(__file__).with_name("csrc") / "winograd.c"
 # What torch.backends.cpu.get_cpu_capability() says -> the libraries that this processor can run, the best one first. It follows
@@ -46,12 +47,9 @@ class Kernel:
         """Open a library. Raises OSError where it is no library for this machine, AttributeError where it is another one."""
         self.name, self.path = name, path
         library = ctypes.CDLL(str(path))
-        self._scratch, self._conv3x3, self._grad_weight = (
-            library.mgnet_scratch,
-            library.mgnet_conv3x3,
-            library.mgnet_conv3x3_grad_weight,
-        )
-        self._scratch.restype = ctypes.c_int64
+        self._scratch, self._planes = library.mgnet_scratch, library.mgnet_planes
+        self._conv3x3, self._grad_weight = library.mgnet_conv3x3, library.mgnet_conv3x3_grad_weight
+        self._scratch.restype = self._planes.restype = ctypes.c_int64
         self._conv3x3.restype = self._grad_weight.restype = None
 
     def conv3x3(self, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None, policy: Policy) -> Tensor:
@@ -73,12 +71,11 @@ class Kernel:
         """The gradient with respect to the weight where the output has gradient g."""
         images, c_in, h, w = x.shape
         c_out, tiles, threads = g.shape[1], count_tiles(images, h, w), torch.get_num_threads()
-        size = 36 * c_in * c_out
-        apart = size <= policy.max_own_sums and threads > 1
+        apart = 36 * c_in * c_out <= policy.max_own_sums and threads > 1
         block = min(policy.block if apart else policy.shared_block, tiles)
         it = _Convolution(images, h, w, c_in, c_out, block, threads, x.element_size())
         copies = threads if apart else 1
-        scratch, sums = _floats(copies * self._scratch(ctypes.byref(it))), _floats(copies * size).zero_()
+        scratch, sums = _floats(copies * self._scratch(ctypes.byref(it))), _floats(copies * self._planes(ctypes.byref(it))).zero_()
         zeros = torch.zeros(max(c_in, c_out), dtype=x.dtype, device="cpu")
         gradient = torch.empty((c_out, 3, 3, c_in), dtype=x.dtype, device="cpu")
         x, g = _by_pixels(x), _by_pixels(g)  # names keep the copies alive during the call
@@ -103,7 +100,7 @@ class Kernel:
         share = -(-count_tiles(images, h, w) // (2 * threads))  # small blocks at the end: no thread waits long for another
         it = _Convolution(images, h, w, c_in, c_out, min(policy.block, share), threads, x.element_size())
         y = torch.empty((images, h, w, c_out), dtype=x.dtype, device="cpu")
-        planes, scratch = _floats(36 * c_in * c_out), _floats(threads * self._scratch(ctypes.byref(it)))
+        planes, scratch = _floats(self._planes(ctypes.byref(it))), _floats(threads * self._scratch(ctypes.byref(it)))
         zeros = torch.zeros(c_in, dtype=x.dtype, device="cpu")
         x = _by_pixels(x)
         bias = None if bias is None else bias.contiguous()
@@ -149,21 +146,23 @@ def find(folder: Path = FOLDER) -> dict[str, Path]:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if "reason" in manifest:
+            raise OSError(f"not compiled at installation: {manifest['reason']}")
         source = str(manifest["source_sha256"])
         libraries = {
             str(name): (folder / str(of["file"]), int(of["size"]), str(of["sha256"])) for name, of in manifest["libraries"].items()
         }
     except FileNotFoundError:
-        raise OSError("the package was installed without a C compiler: install one, then install mgnet-kernels again") from None
+        raise OSError(f"{folder / 'manifest.json'} is missing: {_AGAIN}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise OSError(f"{folder / 'manifest.json'} is damaged: install mgnet-kernels again") from None
+        raise OSError(f"{folder / 'manifest.json'} is damaged: {_AGAIN}") from None
     if hashlib.sha256(SOURCE.read_bytes()).hexdigest() != source:
-        raise OSError("winograd.c changed since it was compiled: install mgnet-kernels again")
+        raise OSError(f"winograd.c changed since it was compiled: {_AGAIN}")
     for path, size, sha256 in libraries.values():
         if not path.is_file():
-            raise OSError(f"{path} is missing: install mgnet-kernels again")
+            raise OSError(f"{path} is missing: {_AGAIN}")
         if path.stat().st_size != size or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise OSError(f"{path} is damaged: install mgnet-kernels again")
+            raise OSError(f"{path} is damaged: {_AGAIN}")
     return {name: path for name, (path, _, _) in libraries.items()}
 
 
@@ -172,7 +171,7 @@ def load(folder: Path = FOLDER) -> Kernel:
     libraries = find(folder)
     name = next((name for name in runnable() if name in libraries), None)
     if name is None:
-        raise OSError(f"no library for this processor among {sorted(libraries)}: install mgnet-kernels again")
+        raise OSError(f"no library for this processor among {sorted(libraries)}: {_AGAIN}")
     try:
         return Kernel(name, libraries[name])
     except (OSError, AttributeError) as error:

@@ -16,8 +16,9 @@ class Policy:
     """Thresholds and block sizes; the defaults are read from `python -m benchmarks.convolution`.
 
     min_channels_float32, min_channels_bfloat16: below so many input or output channels the transforms cost more than the
-        products save. In bfloat16 the direct convolution is twice as fast.
-    min_tiles: below so many 4x4 tiles of output, over all images, the transform of the weight costs more than is saved.
+        products save. In bfloat16 the direct convolution is twice as fast where the processor multiplies bfloat16.
+    min_tiles_float32, min_tiles_bfloat16: below so many 4x4 tiles of output, over all images, the transform of the weight costs
+        more than is saved.
     block: tiles that a thread takes through all steps at a time: its data stay in an L2 cache of 1 MiB.
     shared_block: tiles in a block that all threads share, for the gradient with respect to a large weight.
     max_own_sums: up to so many float32 numbers each thread has sums of its own for that gradient; above, all threads share one.
@@ -25,7 +26,8 @@ class Policy:
 
     min_channels_float32: int = 48
     min_channels_bfloat16: int = 64
-    min_tiles: int = 32
+    min_tiles_float32: int = 32
+    min_tiles_bfloat16: int = 64
     block: int = 48
     shared_block: int = 192
     max_own_sums: int = 2**20
@@ -37,13 +39,14 @@ class Policy:
 
     def allows(self, dtype: torch.dtype, c_in: int, c_out: int, tiles: int) -> bool:
         """Whether a convolution of this dtype and size is one that the C kernel can compute, and faster than a direct one."""
-        thresholds = {torch.float32: self.min_channels_float32, torch.bfloat16: self.min_channels_bfloat16}
-        return (
-            dtype in thresholds
-            and min(c_in, c_out) >= max(1, thresholds[dtype])
-            and c_in % CHANNEL_MULTIPLE == c_out % CHANNEL_MULTIPLE == 0
-            and tiles >= max(1, self.min_tiles)
-        )
+        if dtype == torch.float32:
+            min_channels, min_tiles = self.min_channels_float32, self.min_tiles_float32
+        elif dtype == torch.bfloat16:
+            min_channels, min_tiles = self.min_channels_bfloat16, self.min_tiles_bfloat16
+        else:
+            return False
+        in_lanes = c_in % CHANNEL_MULTIPLE == c_out % CHANNEL_MULTIPLE == 0
+        return in_lanes and min(c_in, c_out) >= max(1, min_channels) and tiles >= max(1, min_tiles)
 
     def as_arguments(self) -> dict[str, int]:
         """The keyword arguments of the operators in `torch.ops.mgnet`."""

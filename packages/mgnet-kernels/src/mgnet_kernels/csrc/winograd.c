@@ -352,13 +352,13 @@ static void add_products(
     const convolution *it, int64_t k, int64_t row, int64_t rows, int64_t count, const float *in, const float *out, float *sums) {
   int64_t plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
   matrix image = {in + k * plane_in + row, 1, it->c_in};
-  product(rows, it->c_out, count, image, out + k * plane_out, sums + (k * it->c_in + row) * it->c_out, 1);
+  product(rows, it->c_out, count, image, out + k * plane_out, sums + k * (it->c_in * it->c_out + GAP) + row * it->c_out, 1);
 }
 
 /* Each thread has blocks and sums of its own, and waits for no other. For sums that a thread's cache holds. */
 static void sums_apart(
     const convolution *it, const char *x, const char *g, const char *zeros, float *scratch, float *sums) {
-  int64_t tiles = number_of_tiles(it), size = 36 * it->c_in * it->c_out;
+  int64_t tiles = number_of_tiles(it), size = 36 * (it->c_in * it->c_out + GAP);
   float *in = scratch + omp_get_thread_num() * mgnet_scratch(it), *out = in + 36 * (it->block * it->c_in + GAP);
 #pragma omp for schedule(static, 1)
   for (int64_t start = 0; start < tiles; start += it->block) {
@@ -396,44 +396,54 @@ TEMPLATE float load_one(const char *from, int bytes) {
   return number.value;
 }
 
-/* One tap of LANES kernels, whose output channels are `stride` numbers apart. */
-TEMPLATE vector load_tap(const char *from, int64_t stride, int bytes) {
-  if (stride == 1) return load_number(from, bytes);
-  float taps[LANES];
-  for (int l = 0; l < LANES; l++) taps[l] = load_one(from + l * stride * bytes, bytes);
-  return load(taps);
-}
-
 /* Step 1: Q g Q^T of all kernels, in planes of panels. It is done at each call, as a weight may have changed in place since the
-   last one; so it reads the weight with whatever strides it has, in blocks of GROUP x LANES channels whose lines stay in the L1
-   cache, and all threads share the work. */
+   last one; so it reads the weight with whatever strides it has, and all threads share the work. First GROUP x WIDTH kernels
+   are copied to `taps`, in whose rows output channels are neighbors: the weight is read and the planes are written in whole lines,
+   and only this copy, in a near cache, is written number by number where output channels are not neighbors in the weight. */
 TEMPLATE void transform_weight(const convolution *it, const char *weight, strides by, float *planes, int bytes) {
-  int64_t each = it->c_in * it->c_out;
+  int64_t plane = it->c_in * it->c_out + GAP;
 #pragma omp for collapse(2) schedule(static)
   for (int64_t first = 0; first < it->c_in; first += GROUP)
-    for (int64_t out = 0; out < it->c_out; out += LANES) {
-      int64_t panel = out / WIDTH * WIDTH, width = smaller(WIDTH, it->c_out - panel);
-      for (int64_t in = first; in < first + GROUP; in++) {
-        const char *kernel = weight + (out * by.out + in * by.in) * bytes;
-        float *to = planes + panel * it->c_in + in * width + (out - panel);
-        vector half[3][6], line[3], done[6];
-        for (int p = 0; p < 3; p++) {
-          for (int q = 0; q < 3; q++) line[q] = load_tap(kernel + (p * by.row + q * by.column) * bytes, by.out, bytes);
-          times_24_Q(line, half[p]);
-        }
-        for (int q = 0; q < 6; q++) {
-          for (int p = 0; p < 3; p++) line[p] = half[p][q];
-          times_24_Q(line, done);
-          for (int p = 0; p < 6; p++) store(to + (6 * p + q) * each, done[p] / 576);
-        }
+    for (int64_t panel = 0; panel < it->c_out; panel += WIDTH) {
+      int64_t width = smaller(WIDTH, it->c_out - panel);
+      float taps[GROUP][9][WIDTH];
+      const char *block = weight + (panel * by.out + first * by.in) * bytes;
+      if (by.out == 1) {
+        for (int64_t in = 0; in < GROUP; in++)
+          for (int tap = 0; tap < 9; tap++)
+            for (int64_t c = 0; c < width; c += LANES) {
+              int64_t at = in * by.in + tap / 3 * by.row + tap % 3 * by.column + c;
+              store(&taps[in][tap][c], load_number(block + at * bytes, bytes));
+            }
+      } else {
+        for (int64_t out = 0; out < width; out++)
+          for (int64_t in = 0; in < GROUP; in++)
+            for (int tap = 0; tap < 9; tap++) {
+              int64_t at = out * by.out + in * by.in + tap / 3 * by.row + tap % 3 * by.column;
+              taps[in][tap][out] = load_one(block + at * bytes, bytes);
+            }
       }
+      for (int64_t in = 0; in < GROUP; in++)
+        for (int64_t c = 0; c < width; c += LANES) {
+          float *to = planes + panel * it->c_in + (first + in) * width + c;
+          vector half[3][6], line[3], done[6];
+          for (int p = 0; p < 3; p++) {
+            for (int q = 0; q < 3; q++) line[q] = load(&taps[in][3 * p + q][c]);
+            times_24_Q(line, half[p]);
+          }
+          for (int q = 0; q < 6; q++) {
+            for (int p = 0; p < 3; p++) line[p] = half[p][q];
+            times_24_Q(line, done);
+            for (int p = 0; p < 6; p++) store(to + (6 * p + q) * plane, done[p] / 576);
+          }
+        }
     }
 }
 
 /* Its transpose: Q^T (sums) Q, from planes (c_in, c_out) in `copies` copies, to a gradient (c_out, 3, 3, c_in), the layout of a
    channels_last weight. LANES x GROUP channels at a time are turned around in `turned`, so that whole lines are written. */
 TEMPLATE void write_weight_gradient(const convolution *it, int64_t copies, const float *sums, char *gradient, int bytes) {
-  int64_t each = it->c_in * it->c_out;
+  int64_t plane = it->c_in * it->c_out + GAP;
 #pragma omp for collapse(2) schedule(static)
   for (int64_t first = 0; first < it->c_in; first += GROUP)
     for (int64_t out = 0; out < it->c_out; out += LANES) {
@@ -442,9 +452,9 @@ TEMPLATE void write_weight_gradient(const convolution *it, int64_t copies, const
         vector half[3][6], line[6], done[3];
         for (int q = 0; q < 6; q++) {
           for (int p = 0; p < 6; p++) {
-            const float *sum = sums + (6 * p + q) * each + (first + in) * it->c_out + out;
+            const float *sum = sums + (6 * p + q) * plane + (first + in) * it->c_out + out;
             line[p] = load(sum);
-            for (int64_t copy = 1; copy < copies; copy++) line[p] += load(sum + 36 * copy * each);
+            for (int64_t copy = 1; copy < copies; copy++) line[p] += load(sum + 36 * copy * plane);
           }
           times_24_Q_transposed(line, done);
           for (int p = 0; p < 3; p++) half[p][q] = done[p];
@@ -466,8 +476,11 @@ TEMPLATE void write_weight_gradient(const convolution *it, int64_t copies, const
 
 /* ---- what Python calls ---- */
 
+/* float32 numbers in 36 planes of (c_in, c_out) matrices. */
+int64_t mgnet_planes(const convolution *it) { return 36 * (it->c_in * it->c_out + GAP); }
+
 /* The convolution of x (images, height, width, c_in) to y (..., c_out), plus bias (c_out) and addend like y where they are not
-   null. `planes` takes the 36 c_in c_out numbers of the transformed weight, `zeros` holds c_in of them. */
+   null. `planes` takes the transformed weight, mgnet_planes numbers, `zeros` holds c_in of them. */
 void mgnet_conv3x3(
     const convolution *it, const char *x, const char *weight, const strides *by, const char *bias, const char *addend,
     const char *zeros, float *planes, float *scratch, char *y) {
@@ -488,7 +501,7 @@ void mgnet_conv3x3(
         transform_input(it, x, zeros, first, count, in, plane_in, 2);
       for (int k = 0; k < 36; k++) {
         matrix tiles_of_k = {in + k * plane_in, it->c_in, 1};
-        product(count, it->c_out, it->c_in, tiles_of_k, planes + k * it->c_in * it->c_out, out + k * plane_out, 0);
+        product(count, it->c_out, it->c_in, tiles_of_k, planes + k * (it->c_in * it->c_out + GAP), out + k * plane_out, 0);
       }
       if (it->bytes == 4)
         write_output(it, out, plane_out, first, count, bias, addend, y, 4);
@@ -499,7 +512,7 @@ void mgnet_conv3x3(
 }
 
 /* The gradient with respect to the weight, (c_out, 3, 3, c_in), of the convolution of x whose output has the gradient g.
-   `copies` is the number of threads where each has sums and scratch of its own, else 1; `sums` holds 36 c_in c_out zeros in each
+   `copies` is the number of threads where each has sums and scratch of its own, else 1; `sums` holds mgnet_planes zeros in each
    copy, `zeros` as many as the wider image has channels. The bits do not depend on which thread is the faster one, nor, with
    one copy, on how many there are. */
 void mgnet_conv3x3_grad_weight(
