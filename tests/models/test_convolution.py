@@ -67,7 +67,7 @@ def test_a_recompute_mode_repeats_the_winograd_convolution_bit_for_bit(mode: str
 
 @needs_kernel
 def test_parametrized_pruned_padded_and_narrow_layers_are_left_alone() -> None:
-    model = network()
+    model = network().to(memory_format=torch.contiguous_format)  # prune views the weight as a vector
     parametrizations.weight_norm(model.grids[0].A)
     prune.l1_unstructured(model.grids[0].B[0], "weight", 0.5)
     model.grids[1].A.padding_mode = "reflect"

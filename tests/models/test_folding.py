@@ -147,7 +147,7 @@ def test_a_network_whose_pruning_was_made_permanent_is_folded() -> None:
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
 
 
-def test_biases_of_A_and_B_are_kept() -> None:
+def test_biases_of_system_and_smoother_are_kept() -> None:
     model = network(dtype=torch.float64)
     for convolution in (model.grids[0].A, model.grids[0].B[0]):
         convolution.bias = nn.Parameter(torch.randn(convolution.out_channels, dtype=torch.float64))

@@ -61,7 +61,9 @@ def load_authors_checkpoint(model: MgNet, path: str | Path) -> None:
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}: give a file that the released code saved") from None
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]}): give a file that the released code saved") from None
+        raise ValueError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}): give a file that the released code saved"
+        ) from None
     model.load_state_dict(from_authors(_state_dict(saved), model))
 
 
