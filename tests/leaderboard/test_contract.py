@@ -23,9 +23,8 @@ NETWORK = "mgnet_2_2_c32_bl"
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one epoch on the digits, with the certificate of its checkpoint in the folder above."""
-    from mgnet_verify.cli import main as verify
-
     from mgnet_train import Options, fit, make_spec
+    from mgnet_verify.cli import main as verify
 
     runs = tmp_path_factory.mktemp("contract") / "runs"
     spec = make_spec(NETWORK, dataset="digits", overrides={"epochs": "1", "milestones": "1"})

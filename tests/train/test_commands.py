@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows as paper_rows
 from mgnet_train import Options, RunSpec, UserError, fit
 from mgnet_train.__main__ import main
 from mgnet_train.networks import find_network

@@ -18,7 +18,8 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mgnet_models import DataSet
+from mgnet_records.datasets import DATA_SETS
+from mgnet_records.datasets import DataSetInfo as DataSet
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.exported_model import save_exported_model
 from mgnet_train.networks import executed_form
@@ -38,7 +39,7 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
     "imagenet_alexnet": ("imagenet_alexnet", {"hidden": 10}),
 }
 FAMILIES = SMALL | BASELINES
-COLOUR = DataSet(name="small", num_classes=5, input_size=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
+COLOUR = replace(DATA_SETS["cifar10"], num_classes=5, mean=(0.5,) * 3, std=(0.25,) * 3)
 LARGE = replace(COLOUR, input_size=(3, 224, 224))
 
 

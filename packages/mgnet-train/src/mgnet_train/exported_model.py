@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from torch import nn
 
-    from mgnet_models import DataSet
+    from mgnet_records.datasets import DataSetInfo as DataSet
 
 _EXAMPLES = 2  # torch.export would take a batch of one for a constant
 _OTHER_EXAMPLES = 3

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_models.runtime.recompute import MemoryMode
 from mgnet_train.errors import UserError, unknown
 from mgnet_train.keyed import key
 from mgnet_train.recipe import Recipe
@@ -46,7 +45,7 @@ class LiteralForm(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.forward_literal(images)  # type: ignore[operator]
+        return self.network.forward_feature_form(images)  # type: ignore[operator]
 
 
 def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str, Any] | None = None) -> Network:
@@ -67,19 +66,19 @@ def executed_form(network: nn.Module, form: str) -> nn.Module:
     """The network as a callable in the residual or the literal form."""
     if form == "residual":
         return network
-    if not hasattr(network, "forward_literal"):
+    if not hasattr(network, "forward_feature_form"):
         raise UserError(f"form=literal asked for, but {type(network).__name__} has one form only: use form=residual")
     return LiteralForm(network)
 
 
-def keep_for_backward(network: nn.Module, memory: MemoryMode) -> None:
+def keep_for_backward(network: nn.Module, memory: str) -> None:
     """Set what a MgNet keeps for the backward pass. Raises UserError for a network that has no such modes."""
     if memory == "default":
         return
     if not isinstance(network, mgnet_models.MgNet):
         raise UserError(f"memory={memory} asked for, but {type(network).__name__} has no memory modes: use memory=default")
     try:
-        network.set_memory_mode(memory)
+        network.set_recompute({"default": "none", "lean": "selective", "leaner": "full", "deep": "sublinear"}[memory])
     except ValueError as error:
         raise UserError(str(error)) from None
 

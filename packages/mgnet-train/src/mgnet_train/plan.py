@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgnet_models import PaperRow, paper_rows
+from mgnet_models import TableRow as PaperRow
+from mgnet_models import table_rows as paper_rows
 from mgnet_train.data.facts import FACTS
 from mgnet_train.errors import UserError, near
 from mgnet_train.networks import Network

@@ -17,8 +17,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mgnet_models import ShortConvolutions
-from mgnet_models.runtime import winograd_in_c
+from mgnet_models import Conv3x3, use_winograd, winograd_backend
 from mgnet_train.recipe import Recipe
 
 
@@ -43,8 +42,9 @@ class Arithmetic:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on its device, in the recipe's memory layout."""
-        dtype = torch.bfloat16 if self.is_fast else torch.float32
-        self._is_short = self._may_be_short and ShortConvolutions.matter_to(network, dtype)
+        if self._may_be_short:
+            network = use_winograd(network)
+        self._is_short = any(isinstance(module, Conv3x3) for module in network.modules())
         return network.to(device=self._device, memory_format=self._layout)  # type: ignore[call-overload]
 
     def speed_up(self, network: nn.Module) -> None:
@@ -60,7 +60,7 @@ class Arithmetic:
         """One line for the log."""
         numbers = "bfloat16 autocast" if self.is_fast else "float32"
         layout = str(self._layout).removeprefix("torch.").removesuffix("_format")
-        way = f"winograd (in {'torch' if winograd_in_c.why_not() else 'C'})" if self._is_short else "direct"
+        way = f"winograd ({winograd_backend()})" if self._is_short else "direct"
         kind = f"{numbers}, {layout}, {way} convolutions on {self._device.type}"
         return f"arithmetic: {kind} (--precision, --layout, --convolution)"
 
@@ -68,5 +68,5 @@ class Arithmetic:
     def context(self) -> Iterator[None]:
         """In this the network, its loss and their derivatives are computed."""
         tier = torch.autocast(self._device.type, dtype=torch.bfloat16) if self.is_fast else nullcontext()
-        with tier, ShortConvolutions() if self._is_short else nullcontext():
+        with tier:
             yield

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows as paper_rows
 from mgnet_train.atomic import write_json
 from mgnet_train.campaign import finished_results
 from mgnet_train.orderings import Measured, orderings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mgnet_models import DataSet
+    from mgnet_records.datasets import DataSetInfo as DataSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Facts:
     @property
     def model_data(self) -> DataSet:
         """Classes, image size and normalisation, from the one place that has them."""
-        from mgnet_models import DATA_SETS
+        from mgnet_records.datasets import BY_TIMM_TAG as DATA_SETS
 
         return DATA_SETS[self.tag]
 

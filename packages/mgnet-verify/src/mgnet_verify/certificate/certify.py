@@ -12,7 +12,7 @@ from typing import cast
 
 from torch import nn
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows
 from mgnet_records.audit import AuditedRow
 from mgnet_records.certificate import Certificate, FormMacs, Macs, PaperComparison, ParameterCounts, Target
 from mgnet_records.certificate import Property as PropertyResult
@@ -50,7 +50,7 @@ def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: 
     ]
     counts = None if tables is None else parameter_counts(model, next(iter(tables.values())))
     macs = None if tables is None else _macs(model, tables, limits, size)
-    rows = [audited_row(cast(TableRow, row)) for row in paper_rows() if row.model == spec.name and row.params_printed]
+    rows = [audited_row(cast(TableRow, row)) for row in table_rows() if row.model == spec.name and row.params_printed]
     results = (*checked, *_results_of_counts(counts, macs), _paper_explained(rows))
     code = code_state(Path(__file__))
     return Certificate(

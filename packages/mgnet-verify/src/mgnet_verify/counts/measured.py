@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 # The method of a MgNet that computes each form.
-METHODS = {"residual": "forward", "feature": "forward_literal"}
+METHODS = {"residual": "forward", "feature": "forward_feature_form"}
 _PRODUCTS = ("conv", "linear", "addmm", "matmul")
 
 

@@ -16,7 +16,7 @@ from mgnet_verify.specification.algorithm3 import MapTensors
 
 def is_gdfi(model: nn.Module) -> bool:
     """Whether the network is a scheme of `mgnet_models.GDFI`."""
-    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_literal")
+    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_feature_form")
 
 
 def gdfi_view(model: Any) -> NetworkView:

@@ -106,7 +106,7 @@ def view_of(model: nn.Module) -> NetworkView:
             if not is_slug(name):
                 raise InputError(f"{type(model).__name__}.mgnet_view() has a form named {name!r}: use a-z, 0-9 and _")
         return view
-    if not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head", "forward_literal")):
+    if not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head", "forward_feature_form")):
         raise InputError(f"{type(model).__name__} has no mgnet_view(): define it, see mgnet_verify.network.protocol")
     return _view_of_mgnet(model)
 
@@ -123,7 +123,7 @@ def _view_of_mgnet(model: Any) -> NetworkView:
         grids=tuple(grid_view(grid, nu, share_B=notation.share_B) for grid, nu in zip(model.grids, notation.nu)),
         head=model.head,
         classifier=model.head.fc,
-        forms={"residual": model.forward, "feature": model.forward_literal},
+        forms={"residual": model.forward, "feature": model.forward_feature_form},
         follows_order=True,
     )
 

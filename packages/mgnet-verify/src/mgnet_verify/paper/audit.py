@@ -12,7 +12,7 @@ from typing import cast
 import timm
 import torch
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows
 from mgnet_records.audit import Audit, AuditedRow, audited
 from mgnet_records.errors import InputError
 from mgnet_records.table_rows import TableRow
@@ -40,9 +40,9 @@ def audit(table: int | None = None) -> Audit:
 
     Raises InputError for a number that no table has.
     """
-    rows = [row for row in paper_rows() if table is None or row.table == table]
+    rows = [row for row in table_rows() if table is None or row.table == table]
     if not rows:
-        tables = sorted({row.table for row in paper_rows()})
+        tables = sorted({row.table for row in table_rows()})
         raise InputError(f"there is no table {table} with numbers: the paper has tables {tables[0]} to {tables[-1]}")
     return Audit(rows=tuple(audited_row(cast(TableRow, row)) for row in rows))
 

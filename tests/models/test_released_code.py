@@ -75,7 +75,7 @@ def test_a_converted_checkpoint_computes_the_same_logits(released_and_ours):
     released, ours = released_and_ours
     ours.load_state_dict(from_authors(released.state_dict(), ours))
     x = torch.randn(2, 3, 9, 12, dtype=torch.float64)
-    torch.testing.assert_close(ours.forward_literal(x), released(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.forward_feature_form(x), released(x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(ours(x), released(x), rtol=1e-10, atol=1e-10)
 
 

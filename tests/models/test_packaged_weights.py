@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from mgnet_models import DATA_SETS
-from mgnet_models.weights.packaged import packaged_weights, stated_results
+from mgnet_models.weights.files import packaged_weights, stated_results
+from mgnet_records.datasets import DATA_SETS
 from mgnet_train.augment import Normaliser
 from mgnet_train.data.digits import read_digits
 from mgnet_train.data.facts import FACTS

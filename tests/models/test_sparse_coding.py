@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mgnet_models import Dictionary
-from mgnet_models.families.pursuit import CodingLayer, Pursuit, fista_momentum
+from mgnet_models.families.sparse_coding import CodingLayer, Pursuit, fista_momentum
 
 DOUBLE = {"dtype": torch.float64}
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 import timm
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows
 
 
 def test_every_printed_row_is_there_once():
-    rows = paper_rows()
+    rows = table_rows()
     assert len(rows) == len({row.id for row in rows}) == 173
     printed = Counter((row.version, row.table) for row in rows)
     v2 = {1: 16, 2: 4, 3: 32, 4: 18, 5: 8, 6: 2, 7: 11, 8: 12, 9: 4, 10: 6, 11: 8}
@@ -18,10 +18,10 @@ def test_every_printed_row_is_there_once():
 
 
 def test_every_row_names_a_registered_network():
-    missing = sorted({row.model for row in paper_rows() if not timm.is_model(row.model)})
+    missing = sorted({row.model for row in table_rows() if not timm.is_model(row.model)})
     assert missing == []
 
 
 def test_only_table_four_quotes_other_papers():
-    assert {(row.version, row.table) for row in paper_rows() if row.quoted} == {("v2", 4)}
-    assert all(row.cites for row in paper_rows() if row.quoted)
+    assert {(row.version, row.table) for row in table_rows() if row.quoted} == {("v2", 4)}
+    assert all(row.cites for row in table_rows() if row.quoted)

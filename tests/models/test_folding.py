@@ -8,8 +8,6 @@ from hypothesis import given
 from torch import nn
 
 from mgnet_models import optimize_for_inference
-from mgnet_models.runtime import winograd_in_c, winograd_layer
-from mgnet_models.runtime.winograd import convolve
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
 
@@ -65,23 +63,6 @@ def test_the_folded_network_shares_no_memory_with_its_origin_and_needs_no_gradie
     mine = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     assert mine.isdisjoint(tensor.untyped_storage().data_ptr() for tensor in folded.state_dict().values())
     assert not folded(torch.randn(1, 3, 8, 8)).requires_grad
-
-
-@pytest.mark.skipif(winograd_in_c.why_not() is not None, reason=str(winograd_in_c.why_not()))
-@pytest.mark.parametrize("notation", ["MgNet[2,1]-[128]-B^l", "MgNet[1,2]-[(128,144)]-B^{l,i}"])
-def test_wide_convolutions_take_the_short_way_unless_told_otherwise(notation, monkeypatch):
-    model, x = network(notation), torch.randn(4, 3, 32, 32)
-    taken = []
-    monkeypatch.setattr(winograd_layer, "convolve", lambda *a, **k: taken.append(1) or convolve(*a, **k))
-    with torch.no_grad():
-        wanted = model.double()(x.double())
-        model.float()
-        direct = optimize_for_inference(model, winograd=False)(x)
-        assert not taken
-        short = optimize_for_inference(model)(x)
-        assert len(taken) == 5  # three smoothers, and A of each but the last iteration
-    assert (direct - wanted).norm() <= 1e-5 * wanted.norm()
-    assert (short - wanted).norm() <= 1e-5 * wanted.norm()
 
 
 def test_the_image_is_not_written_to():
