@@ -13,9 +13,10 @@ import pytest
 Json = dict[str, Any]
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["ingest"], ["submit"], ["check"], ["build"], ["study"], ["schema"]], ids=lambda words: "-".join(words) or "top"
-)
+COMMANDS = ("", "ingest", "submit", "check", "build", "study", "schema")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[name or "no_command" for name in COMMANDS])
 def test_help_imports_nothing_heavy(command: str) -> None:
     heavy = "('torch', 'mlflow', 'scipy', 'numpy', 'jinja2', 'pydantic')"
     code = f"""
