@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.report import print_table, write
 from benchmarks.timing import CLOCKS, in_turn
 from mgnet_models.runtime import winograd, winograd_in_c, winograd_in_torch
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 Ways = dict[str, Callable[[], Tensor]]
 

@@ -16,9 +16,9 @@ import torch
 from benchmarks.made_up_data import loader, resident
 from benchmarks.report import print_timing, write
 from benchmarks.timing import in_turn
-from mgnet_train.batches import ResidentTraining
-from mgnet_train.processes import Processes
-from mgnet_train.recipes import find_recipe
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.resident import ResidentTraining
+from mgnet_train.train.distributed import Processes
 
 BATCH = 128
 

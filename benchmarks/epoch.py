@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from benchmarks.processes import in_turn
 from benchmarks.report import print_timing, write
 from benchmarks.timing import compared
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 BATCH, UNTIMED = 128, 4
 LOOPS = ("authors", "exact", "fast")
@@ -77,13 +77,13 @@ def _mgnet_train_steps(arguments: argparse.Namespace) -> Iterator[None]:
     print(set_allocator("keep"))
     from benchmarks.made_up_data import resident
     from benchmarks.variants import mgnet
-    from mgnet_train.batches import ResidentTraining
-    from mgnet_train.loop import train_step
-    from mgnet_train.optimiser import make_optimiser
-    from mgnet_train.precision import Arithmetic
-    from mgnet_train.processes import Processes
-    from mgnet_train.recipes import find_recipe
-    from mgnet_train.totals import Totals
+    from mgnet_train.config.recipes import find_recipe
+    from mgnet_train.data.resident import ResidentTraining
+    from mgnet_train.train.distributed import Processes
+    from mgnet_train.train.metrics import Totals
+    from mgnet_train.train.optim import make_optimiser
+    from mgnet_train.train.precision import Arithmetic
+    from mgnet_train.train.step import train_step
 
     processes = Processes(rank=0, world=1, device=torch.device("cpu"))
     name = "mgnet_2_2_2_2_c256_bl"

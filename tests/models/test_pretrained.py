@@ -6,9 +6,9 @@ import torch
 
 from mgnet_models import DATA_SETS
 from mgnet_models.weights.packaged import packaged_weights, stated_results
-from mgnet_train.augment import Normaliser
+from mgnet_train.data.augment import Normaliser
 from mgnet_train.data.digits import read_digits
-from mgnet_train.data.facts import FACTS
+from mgnet_train.data.info import FACTS
 
 STATED = stated_results()
 

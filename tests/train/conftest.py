@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from mgnet_train import Options, RunSpec, fit, make_spec, start_processes
 from mgnet_train.errors import StoppedError, UserError
-from mgnet_train.journal import CIRCUMSTANCES, JOURNAL, read_records
-from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
+from mgnet_train.runs.journal import CIRCUMSTANCES, JOURNAL, read_records
+from mgnet_train.train.distributed import Processes
 
 TINY = "MgNet[1,1]-[4]-B^l"
 

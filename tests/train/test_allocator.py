@@ -8,7 +8,7 @@ import pytest
 # A hundred megabytes, taken and given back six times; page faults of all but the first round.
 PROGRAM = """
 import ctypes, resource, sys
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes = [ctypes.c_size_t]

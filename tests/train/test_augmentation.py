@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from mgnet_train import load_dataset
-from mgnet_train.augment import Draws, Normaliser, Shifter
-from mgnet_train.data.facts import FACTS
+from mgnet_train.data.augment import Draws, Normaliser, Shifter
+from mgnet_train.data.info import FACTS
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ import pytest
 
 from mgnet_train import Options, RunSpec, UserError, fit
 from mgnet_train.certificate import certify
-from mgnet_train.processes import Processes
+from mgnet_train.train.distributed import Processes
 
 Install = Callable[[str], Path]
 

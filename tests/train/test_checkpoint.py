@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_train import UserError
-from mgnet_train.checkpoint import Checkpoints
+from mgnet_train.runs.checkpoint import Checkpoints
 
 
 def _saved(folder: Path, *numbers: int) -> Checkpoints:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_train.__main__ import main
+from mgnet_train.cli.main import main
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -97,7 +97,7 @@ def test_a_password_in_the_stores_address_is_not_shown(
 
 def test_help_answers_without_importing_torch_timm_or_mlflow() -> None:
     code = (
-        "import sys\nfrom mgnet_train.__main__ import main\n"
+        "import sys\nfrom mgnet_train.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "sys.exit(', '.join({'torch', 'timm', 'mlflow', 'sklearn', 'torchvision'} & set(sys.modules)))"
     )

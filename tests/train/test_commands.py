@@ -10,14 +10,14 @@ import pytest
 
 from mgnet_models import paper_rows
 from mgnet_train import Options, RunSpec, UserError, fit
-from mgnet_train.__main__ import main
-from mgnet_train.networks import find_network
+from mgnet_train.cli.main import main
+from mgnet_train.config.network import find_network
+from mgnet_train.experiments.reproduce import distinct_runs, forward_macs, plan
+from mgnet_train.experiments.study import STUDIES
 from mgnet_train.orderings import Measured, orderings, paired_gap
-from mgnet_train.plan import distinct_runs, forward_macs, plan
-from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
 from mgnet_train.reproduction import table_lines
-from mgnet_train.study import STUDIES
+from mgnet_train.train.distributed import Processes
 
 NOWHERE = Commit(sha=None, dirty=False)
 

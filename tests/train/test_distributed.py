@@ -1,6 +1,6 @@
 """Two processes over gloo train, stop, resume and restart as one run, and test every image once.
 
-That their gradients are those of one process is proved in test_gradients_of_processes.py.
+That their gradients are those of one process is proved in test_distributed_gradients.py.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import pytest
 from safetensors.torch import load_file
 
 from mgnet_train import Options, RunSpec, fit
-from mgnet_train.journal import JOURNAL, read_records
-from mgnet_train.processes import Processes
+from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.train.distributed import Processes
 
 Ranks = Callable[[RunSpec, Options], list[Any]]
 

@@ -11,10 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from mgnet_train import Options, RunSpec, UserError, fit, load_dataset
-from mgnet_train.__main__ import main
-from mgnet_train.augment import Normaliser
-from mgnet_train.landscape import Plane, compute, directions
-from mgnet_train.processes import Processes
+from mgnet_train.cli.main import main
+from mgnet_train.data.augment import Normaliser
+from mgnet_train.experiments.landscape import Plane, compute, directions
+from mgnet_train.train.distributed import Processes
 
 PLANE = Plane(points=3, radius=0.5, images=100, seed=0)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from chromium import By, Keys, WebDriverWait, needs_chromium, start_chromium
-from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.runs.journal import JOURNAL, read_records
 
 pytestmark = [*needs_chromium, pytest.mark.nightly]
 

@@ -17,11 +17,11 @@ from PIL import Image
 from torchvision.datasets import MNIST
 
 from mgnet_train import load_dataset
-from mgnet_train.data.image_files import StreamedDataset
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.files import StreamingTest, StreamingTraining
+from mgnet_train.data.imagenet.images import StreamedDataset
 from mgnet_train.errors import DataError
-from mgnet_train.processes import Processes
-from mgnet_train.recipes import find_recipe
-from mgnet_train.streaming import StreamingTest, StreamingTraining
+from mgnet_train.train.distributed import Processes
 
 RANDOM = np.random.default_rng(0)
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_train import Recipe, UserError, find_recipe
-from mgnet_train.data.facts import FACTS
-from mgnet_train.optimiser import make_average, make_optimiser
-from mgnet_train.recipes import REASONS, recipe_names
+from mgnet_train.config.recipes import REASONS, recipe_names
+from mgnet_train.data.info import FACTS
 from mgnet_train.schedule import learning_rate
+from mgnet_train.train.optim import make_average, make_optimiser
 
 ALL = [(name, dataset) for dataset in FACTS for name in recipe_names(dataset)]
 

@@ -25,15 +25,15 @@ import torch
 from PIL import Image
 
 from mgnet_train import Options, RunSpec, UserError, fit, load_dataset, make_spec
-from mgnet_train.__main__ import main
-from mgnet_train.data.contents import contents_sha256
-from mgnet_train.data.image_files import StreamedDataset, decode
+from mgnet_train.cli.main import main
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.digest import contents_sha256
+from mgnet_train.data.files import StreamingTest, StreamingTraining
+from mgnet_train.data.imagenet.images import StreamedDataset, decode
 from mgnet_train.errors import DataError
-from mgnet_train.journal import JOURNAL, read_records
-from mgnet_train.processes import Processes
 from mgnet_train.provenance import Commit
-from mgnet_train.recipes import find_recipe
-from mgnet_train.streaming import StreamingTest, StreamingTraining
+from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.train.distributed import Processes
 
 wds = pytest.mark.skipif(find_spec("webdataset") is None, reason="webdataset is missing: install mgnet-train[wds]")
 hfds = pytest.mark.skipif(find_spec("datasets") is None, reason="datasets is missing: install mgnet-train[hfds]")

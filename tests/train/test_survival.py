@@ -18,12 +18,16 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, provenance, sender, training
+from mgnet_train import Options, RunSpec, fit, provenance
 from mgnet_train.errors import BusyError, DivergedError, ExitCode, StoppedError, UserError
-from mgnet_train.journal import IS_EXACT, JOURNAL, read_records
-from mgnet_train.lock import exclusive
-from mgnet_train.processes import Processes
-from mgnet_train.progress import Progress
+from mgnet_train.runs import checkpoint
+from mgnet_train.runs import run as fitting
+from mgnet_train.runs.journal import IS_EXACT, JOURNAL, read_records
+from mgnet_train.runs.lock import exclusive
+from mgnet_train.runs.progress import Progress
+from mgnet_train.tracking import uploader as sender
+from mgnet_train.train import trainer as training
+from mgnet_train.train.distributed import Processes
 
 Start = Callable[[Callable[[], int]], Any]
 FinalState = Callable[[Path], object]

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from mgnet_train import Options, RunSpec, fit
-from mgnet_train.journal import JOURNAL, Journal, read_records
-from mgnet_train.processes import Processes
-from mgnet_train.sender import Sender, unsent
-from mgnet_train.tracking import quiet_mlflow
+from mgnet_train.runs.journal import JOURNAL, Journal, read_records
+from mgnet_train.tracking.client import quiet_mlflow
+from mgnet_train.tracking.uploader import Sender, unsent
+from mgnet_train.train.distributed import Processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's use of sqlalchemy
 
@@ -57,7 +57,7 @@ def test_a_store_that_fails_after_storing_gets_every_point_once(
 ) -> None:
     folder = fit(tiny_spec(), quietly, one_process).folder
     sender = Sender(folder)
-    from mgnet_train.tracking import MlflowRun
+    from mgnet_train.tracking.client import MlflowRun
 
     send = MlflowRun.send
 
@@ -109,7 +109,7 @@ def test_a_store_that_fails_between_the_run_and_its_description_gets_the_descrip
 ) -> None:
     folder = fit(tiny_spec(epochs="1"), quietly, one_process).folder
     sender = Sender(folder)
-    from mgnet_train.tracking import MlflowRun
+    from mgnet_train.tracking.client import MlflowRun
 
     def fails(self: MlflowRun, run_id: str) -> None:
         raise ConnectionError("the store is gone")
@@ -184,7 +184,8 @@ def test_four_first_starts_on_a_new_database_all_succeed(
 
     def send(folder: Path) -> Callable[[], int]:
         command = (
-            "import sys; from pathlib import Path; from mgnet_train.sender import Sender; Sender(Path(sys.argv[1])).send_new()"
+            "import sys; from pathlib import Path; from mgnet_train.tracking.uploader import Sender; "
+            "Sender(Path(sys.argv[1])).send_new()"
         )
         return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False, timeout=500).returncode
 

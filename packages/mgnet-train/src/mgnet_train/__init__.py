@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Options": "settings",
-    "Outcome": "fitting",
-    "Recipe": "recipe",
-    "Result": "result",
-    "RunSpec": "settings",
+    "Options": "config.run_spec",
+    "Outcome": "runs.run",
+    "Recipe": "config.recipe",
+    "Result": "runs.result",
+    "RunSpec": "config.run_spec",
     "UserError": "errors",
-    "find_recipe": "recipes",
-    "fit": "fitting",
+    "find_recipe": "config.recipes",
+    "fit": "runs.run",
     "load_dataset": "data.loading",
-    "make_spec": "settings",
-    "read_result": "result",
-    "start_processes": "processes",
+    "make_spec": "config.run_spec",
+    "read_result": "runs.result",
+    "start_processes": "train.distributed",
 }
 
 __all__ = sorted(_HOMES)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mgnet_train.errors import UserError
-from mgnet_train.runfolder import read_json
+from mgnet_train.runs.folder import read_json
 
 CERTIFICATE = "certificate.json"
 _SECONDS = 300.0  # other processes wait meanwhile, at most ten minutes

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from mgnet_train.campaign import finished_results
-from mgnet_train.plan import PlannedRow, distinct_runs, training_macs
+from mgnet_train.experiments.reproduce import PlannedRow, distinct_runs, training_macs
+from mgnet_train.experiments.sweep import finished_results
 
 _CONVENTION = "cost: 3 x forward multiply-adds x training images x epochs"
 

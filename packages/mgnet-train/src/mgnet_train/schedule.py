@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import math
 
-from mgnet_train.recipe import Recipe
+from mgnet_train.config.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:

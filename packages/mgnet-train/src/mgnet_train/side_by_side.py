@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from mgnet_train.errors import StoppedError
-from mgnet_train.signals import StopRequest
+from mgnet_train.runs.signals import StopRequest
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from mgnet_models import paper_rows
 from mgnet_train.atomic import write_json
-from mgnet_train.campaign import finished_results
+from mgnet_train.config.run_spec import RunSpec
+from mgnet_train.experiments.study import Arm, Study
+from mgnet_train.experiments.sweep import finished_results
 from mgnet_train.orderings import Measured, orderings
-from mgnet_train.result import Result
-from mgnet_train.settings import RunSpec
-from mgnet_train.study import Arm, Study
+from mgnet_train.runs.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

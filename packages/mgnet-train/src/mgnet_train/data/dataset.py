@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mgnet_train.data.facts import FACTS, Facts
+from mgnet_train.data.info import FACTS, Facts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mgnet_train.data.dataset import ResidentDataset, Split
-from mgnet_train.keyed import order
+from mgnet_train.data.rng import order
 
 _FOLD = 5
 

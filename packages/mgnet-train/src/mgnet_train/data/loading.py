@@ -8,10 +8,10 @@ from pathlib import Path
 from mgnet_train.data.cifar import read_cifar10, read_cifar100
 from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.digits import read_digits
-from mgnet_train.data.facts import FACTS
-from mgnet_train.data.idx import read_mnist
-from mgnet_train.data.image_files import StreamedDataset
-from mgnet_train.data.image_folder import open_folder
+from mgnet_train.data.imagenet.folder import open_folder
+from mgnet_train.data.imagenet.images import StreamedDataset
+from mgnet_train.data.info import FACTS
+from mgnet_train.data.mnist import read_mnist
 from mgnet_train.data.source import open_source
 from mgnet_train.errors import DataError, UserError, unknown
 

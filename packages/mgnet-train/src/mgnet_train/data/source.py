@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from mgnet_train.data.huggingface import find_rows
-from mgnet_train.data.image_files import ImageFiles, StreamedDataset
-from mgnet_train.data.tar_shards import find_shards
+from mgnet_train.data.imagenet.hf import find_rows
+from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset
+from mgnet_train.data.imagenet.tar import find_shards
 from mgnet_train.errors import DataError, UserError
 
 # Prefix, which is also the name of an extra of ours -> the package that timm needs for it.

@@ -1,0 +1,35 @@
+"""`mgnet-train sync`: send to MLflow what it does not have yet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mgnet_train.errors import ExitCode
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "sync", help="send to MLflow what it does not have yet", description="Copy the journals of all runs to MLflow's store."
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send run after run."""
+    from mgnet_train.runs.folder import CONFIG
+    from mgnet_train.runs.lock import exclusive
+    from mgnet_train.tracking.uploader import Sender, unsent
+    from mgnet_train.tracking.uri import check_store, store_uri
+
+    folders = [path.parent for path in sorted(arguments.runs.glob(f"*/{CONFIG}")) if unsent(path.parent)]
+    if folders:
+        check_store(store_uri(arguments.runs))
+    for number, folder in enumerate(folders, start=1):
+        with exclusive(folder / "sender.lock"):
+            Sender(folder).send_new()
+        print(f"[{number}/{len(folders)}] {folder.name}", flush=True)
+    print(f"MLflow has all runs of {arguments.runs}")
+    return ExitCode.DONE
