@@ -1,7 +1,7 @@
 """Who may import whom. Prints each import against the arrows as `file:line imports name` and exits 1.
 
-models <- train, models <- verify; the leaderboard, the checks and the models import none of ours. mgnet_models may import
-torch, timm and what timm itself needs. Heavy libraries are kept out of the command modules, so that --help stays quick.
+records <- models <- train, verify; records <- leaderboard and the checks. mgnet_records needs pydantic alone; mgnet_models may
+import torch, timm and what timm itself needs. Heavy libraries are kept out of the command modules, so that --help stays quick.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"mgnet_models", "mgnet_train", "mgnet_verify", "mgnet_leaderboard"}
+OURS = {"mgnet_records", "mgnet_models", "mgnet_train", "mgnet_verify", "mgnet_leaderboard"}
 
 # Folder -> our packages that its files may import.
 ALLOWED = {
-    "packages/mgnet-models/src": {"mgnet_models"},
-    "packages/mgnet-train/src": {"mgnet_models", "mgnet_train"},
-    "packages/mgnet-verify/src": {"mgnet_models", "mgnet_verify"},
-    "leaderboard/src": {"mgnet_leaderboard"},
-    "ci": set(),
+    "packages/mgnet-records/src": {"mgnet_records"},
+    "packages/mgnet-models/src": {"mgnet_records", "mgnet_models"},
+    "packages/mgnet-train/src": {"mgnet_records", "mgnet_models", "mgnet_train"},
+    "packages/mgnet-verify/src": {"mgnet_records", "mgnet_models", "mgnet_verify"},
+    "leaderboard/src": {"mgnet_records", "mgnet_leaderboard"},
+    "ci": {"mgnet_records"},
 }
-# safetensors comes with timm and is its format of weights.
-MODELS_NEED = {"torch", "timm", "safetensors", "mgnet_models"} | set(sys.stdlib_module_names)
+# Folder -> the only libraries that its files may import. safetensors comes with timm and is its format of weights.
+NEEDS = {
+    "packages/mgnet-records/src": {"pydantic"},
+    "packages/mgnet-models/src": {"torch", "timm", "safetensors"},
+}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -43,8 +47,8 @@ def violations(root: Path) -> Iterator[str]:
             for line, name in imports(path):
                 if name in OURS - allowed:
                     yield f"{path.relative_to(root)}:{line} imports {name}: {folder} may import {sorted(allowed) or 'none of ours'}"
-                elif folder == "packages/mgnet-models/src" and name not in MODELS_NEED:
-                    yield f"{path.relative_to(root)}:{line} imports {name}: mgnet_models may need torch and timm alone"
+                elif folder in NEEDS and name not in NEEDS[folder] | allowed | sys.stdlib_module_names:
+                    yield f"{path.relative_to(root)}:{line} imports {name}: {folder} may need {sorted(NEEDS[folder])} alone"
 
 
 def main() -> int:

@@ -21,6 +21,8 @@ def test_no_import_goes_against_the_arrows():
 @pytest.mark.parametrize(
     ("folder", "line", "name"),
     [
+        ("packages/mgnet-records/src", "import numpy", "numpy"),
+        ("packages/mgnet-records/src", "import mgnet_models", "mgnet_models"),
         ("packages/mgnet-models/src", "import mgnet_train", "mgnet_train"),
         ("packages/mgnet-models/src", "from numpy import array", "numpy"),
         ("packages/mgnet-train/src", "def f():\n    from mgnet_verify import certify", "mgnet_verify"),
@@ -66,8 +68,8 @@ def test_a_version_behind_its_tag_or_changelog_is_named(tmp_path):
         (tmp_path / folder / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "0.2.0"\n')
         (tmp_path / folder / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n")
     found = list(versions.disagreements(tmp_path, ["p-0.3.0", "other-9.9.9"]))
-    assert sum("begins with 0.1.0" in line for line in found) == 4
-    assert sum("behind the tag p-0.3.0" in line for line in found) == 4
+    assert sum("begins with 0.1.0" in line for line in found) == len(versions.PACKAGES)
+    assert sum("behind the tag p-0.3.0" in line for line in found) == len(versions.PACKAGES)
 
 
 def test_nothing_that_git_ignores_is_tracked():

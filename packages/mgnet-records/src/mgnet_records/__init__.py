@@ -1,0 +1,1 @@
+"""The documents that the MgNet packages exchange, each declared once. Import from the modules."""
