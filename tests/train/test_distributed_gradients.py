@@ -28,20 +28,22 @@ from timm.layers import SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mgnet_records.errors import InputError
+from mgnet_train.config.execution import Execution
 from mgnet_train.config.recipe import Recipe
 from mgnet_train.config.recipes import find_recipe
-from mgnet_train.data.dataset import ResidentDataset, Split
+from mgnet_train.data.dataset import Batch, ResidentDataset, Split
 from mgnet_train.data.digits import read_digits
-from mgnet_train.data.resident import Batch, ResidentTest
-from mgnet_train.errors import UserError
-from mgnet_train.train import step as loop
+from mgnet_train.data.resident import ResidentEvalLoader
 from mgnet_train.train.distributed import Processes
-from mgnet_train.train.metrics import Totals
-from mgnet_train.train.optim import make_optimiser
-from mgnet_train.train.precision import Arithmetic
-from mgnet_train.train.step import evaluate, train_step
+from mgnet_train.train.evaluation import evaluate
+from mgnet_train.train.metrics import RunningMetrics
+from mgnet_train.train.optim import make_optimizer
+from mgnet_train.train.precision import Executor, apply_global_settings
+from mgnet_train.train.step import LossSum, cross_entropy_sum, train_step
 
 CPU = torch.device("cpu")
+EXECUTION = Execution().resolved("cpu")
 ALONE = Processes(rank=0, world=1, device=CPU)
 WEIGHTS_OF_CLASS = torch.tensor([[3.0, -1, 0, -2], [-1, 2, -1, 0], [0, -3, 1, 2], [1, -1, -2, 2]])
 Together = Callable[[Callable[[Processes], object]], list[Any]]
@@ -75,8 +77,8 @@ class WholeNumbers(nn.Module):
 
 
 def weighted(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
-    """In the place of cross entropy, whose gradient is no whole number. The factor undoes the division by the step's images."""
-    return batch.of_step * (logits * WEIGHTS_OF_CLASS[batch.labels]).sum()
+    """Instead of cross entropy, whose gradient is no whole number. The factor undoes the division by the step's images."""
+    return batch.step_images * (logits * WEIGHTS_OF_CLASS[batch.labels]).sum()
 
 
 def whole_batch(images: int, classes: int = 4) -> Batch:
@@ -84,34 +86,38 @@ def whole_batch(images: int, classes: int = 4) -> Batch:
     return Batch(
         images=torch.randint(0, 2, (images, 1, 8, 8), generator=draw).float(),
         labels=torch.randint(0, classes, (images,), generator=draw),
-        of_step=images,
+        step_images=images,
     )
 
 
 def part_of(batch: Batch, processes: Processes) -> Batch:
-    """A process's part, as ResidentTraining and StreamingTraining divide; tests of theirs hold them to it."""
+    """A process's part, as ResidentTrainLoader and FileTrainLoader divide; tests of theirs hold them to it."""
     mine = slice(processes.rank, None, processes.world)
-    return Batch(images=batch.images[mine], labels=batch.labels[mine], of_step=batch.of_step)
+    return Batch(images=batch.images[mine], labels=batch.labels[mine], step_images=batch.step_images)
 
 
 def recipe_of(**overrides: str) -> Recipe:
     return find_recipe("digits", dataset="digits", model="").with_overrides({"lr": "1e-30", "weight_decay": "0"} | overrides)
 
 
-def step(network: nn.Module, batch: Batch, recipe: Recipe, processes: Processes) -> dict[str, Tensor]:
+def step(
+    network: nn.Module, batch: Batch, recipe: Recipe, processes: Processes, loss_sum: LossSum = cross_entropy_sum
+) -> dict[str, Tensor]:
     """The gradients of one step, taken as the training takes it: placed, replicated over a group if there is one."""
-    arithmetic = Arithmetic(recipe, CPU)
-    placed = arithmetic.place(network)
+    apply_global_settings(EXECUTION)
+    executor = Executor(EXECUTION, CPU)
+    placed = executor.prepare(network)
     replica = processes.wrap(placed, sync_batchnorm=False) if processes.control is not None else placed
     train_step(
         replica,
-        make_optimiser(placed, recipe),
+        make_optimizer(placed, recipe),
         batch,
         recipe,
-        arithmetic=arithmetic,
+        executor=executor,
         processes=processes,
-        totals=Totals(CPU),
+        metrics=RunningMetrics(CPU),
         step=0,
+        loss_sum=loss_sum,
     )
     return gradients(placed)
 
@@ -145,23 +151,22 @@ def assert_every_sum_is_exact(network: WholeNumbers, batch: Batch) -> None:
     largest = max(float(value.detach().abs().max()) for value in bounds)
     assert largest * 32 < 2**24
     for world in (1, 2):
-        assert torch.tensor(world / batch.of_step, dtype=torch.float32) * batch.of_step == world
+        assert torch.tensor(world / batch.step_images, dtype=torch.float32) * batch.step_images == world
 
 
 @pytest.mark.parametrize("accumulate", ["1", "2"])
 @pytest.mark.parametrize("images", [8, 5, 1])
 def test_the_gradient_of_two_processes_is_that_of_the_mean_over_the_whole_step(
-    images: int, accumulate: str, together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: int, accumulate: str, together: Together, tmp_path: Path
 ) -> None:
     """8 images are 4 and 4, 5 are 3 and 2, and of a single one the second process has none."""
-    monkeypatch.setattr(loop, "_loss_sum", weighted)
     batch, recipe, network = whole_batch(images), recipe_of(accumulate=accumulate), WholeNumbers()
     assert_every_sum_is_exact(network, batch)
-    alone = step(network, batch, recipe, ALONE)
+    alone = step(network, batch, recipe, ALONE, weighted)
     assert all(float(gradient.abs().max()) > 0 for gradient in alone.values())
 
     def work(processes: Processes) -> None:
-        save_file(step(WholeNumbers(), part_of(batch, processes), recipe, processes), tmp_path / f"{processes.rank}")
+        save_file(step(WholeNumbers(), part_of(batch, processes), recipe, processes, weighted), tmp_path / f"{processes.rank}")
 
     assert [member.wait() for member in together(work)] == [0, 0]
     for rank in range(2):
@@ -189,7 +194,7 @@ def test_with_averaged_statistics_two_processes_compute_what_one_does_part_by_pa
     def work(processes: Processes) -> None:
         network = small_mgnet()
         save_file(step(network, part_of(batch, processes), recipe, processes), tmp_path / f"gradients{processes.rank}")
-        processes.average_buffers(network)
+        processes.average_(list(statistics(network).values()))
         save_file(statistics(network), tmp_path / f"statistics{processes.rank}")
 
     assert [member.wait() for member in together(work)] == [0, 0]
@@ -203,16 +208,14 @@ def test_two_processes_count_every_test_image_once_when_they_have_unequal_parts(
     digits = read_digits()
     seven = Split(images=digits.test.images[::50][:7], labels=digits.test.labels[::50][:7])
     data = ResidentDataset(name="digits", train=digits.train, test=seven)
-    recipe = recipe_of()
 
     def confusion(processes: Processes) -> Tensor:
         counts = evaluate(
             small_mgnet(),
-            ResidentTest(data, batch_size=2, processes=processes),
+            ResidentEvalLoader(data, batch_size=2, processes=processes),
             classes=10,
-            arithmetic=Arithmetic(recipe, CPU),
+            executor=Executor(EXECUTION, CPU),
             processes=processes,
-            between_batches=lambda: None,
         )
         assert counts.n == 7
         assert counts.correct == int(counts.confusion.diagonal().sum())
@@ -228,7 +231,7 @@ def test_two_processes_count_every_test_image_once_when_they_have_unequal_parts(
         assert torch.equal(load_file(tmp_path / f"{rank}")["counts"], alone)
 
 
-def test_on_cuda_synchronised_statistics_replace_every_batchnorm_and_keep_its_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_synchronized_statistics_replace_every_batchnorm_and_keep_its_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels and the exchange need CUDA; what is handed to them does not."""
     handed: dict[str, Any] = {}
 
@@ -253,11 +256,11 @@ def test_on_cuda_synchronised_statistics_replace_every_batchnorm_and_keep_its_ac
         assert torch.equal(wrapped.eval()(images), before.eval()(images))
 
 
-def test_on_a_cpu_synchronised_statistics_are_refused_in_one_line_that_names_the_mend() -> None:
-    with pytest.raises(UserError, match=r"^batchnorm=sync needs CUDA devices: use batchnorm=averaged on a CPU$"):
+def test_on_a_cpu_synchronized_statistics_are_rejected_in_one_line_that_names_the_fix() -> None:
+    with pytest.raises(InputError, match=r"^batchnorm=sync needs CUDA devices: use batchnorm=averaged on a CPU$"):
         Processes(rank=0, world=2, device=CPU).wrap(small_mgnet(), sync_batchnorm=True)
 
 
-def test_one_process_has_all_images_and_needs_no_synchronised_statistics() -> None:
+def test_one_process_has_all_images_and_needs_no_synchronized_statistics() -> None:
     network = small_mgnet()
     assert ALONE.wrap(network, sync_batchnorm=True) is network

@@ -18,11 +18,11 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mgnet_models import DataSet
+from mgnet_records.datasets import DATA_SETS, DataSetInfo
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.config.network import executed_form
 from mgnet_train.tracking.export import save_exported_model
-from mgnet_train.tracking.uploader import Sender
+from mgnet_train.tracking.uploader import Uploader
 from mgnet_train.train.distributed import Processes
 from models.small_networks import SMALL
 
@@ -38,18 +38,18 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
     "imagenet_alexnet": ("imagenet_alexnet", {"hidden": 10}),
 }
 FAMILIES = SMALL | BASELINES
-COLOUR = DataSet(name="small", num_classes=5, input_size=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
-LARGE = replace(COLOUR, input_size=(3, 224, 224))
+COLOR = replace(DATA_SETS["cifar10"], key="small", num_classes=5, mean=(0.5,) * 3, std=(0.25,) * 3)
+LARGE = replace(COLOR, input_size=(3, 224, 224))
 
 
-def data_of(family: str) -> DataSet:
-    return LARGE if family in ("imagenet_alexnet", "mgnet_224") else COLOUR
+def data_of(family: str) -> DataSetInfo:
+    return LARGE if family in ("imagenet_alexnet", "mgnet_224") else COLOR
 
 
 def make(family: str) -> nn.Module:
     """A network whose norms have moved statistics, so that none of them is the identity."""
     name, arguments = FAMILIES[family]
-    network = timm.create_model(name, **(arguments | {"num_classes": COLOUR.num_classes}))
+    network = timm.create_model(name, **(arguments | {"num_classes": COLOR.num_classes}))
     network(torch.randn(4, *data_of(family).input_size))
     return network.eval()
 
@@ -58,8 +58,8 @@ def make(family: str) -> nn.Module:
 def test_every_family_loads_where_this_project_cannot_be_imported_and_gives_equal_logits(tmp_path: Path) -> None:
     """Exported with two images, the archives take one, two and five; the logits are those of the network to the last bit."""
     networks = {family: make(family) for family in FAMILIES}
-    literal = ("mgnet_bl", "mgnet_bli")
-    networks |= {f"{family}_literal": executed_form(networks[family], "literal").eval() for family in literal}
+    feature = ("mgnet_bl", "mgnet_bli")
+    networks |= {f"{family}_feature": executed_form(networks[family], "feature").eval() for family in feature}
     expected: dict[str, Tensor] = {}
     for family, network in networks.items():
         data = data_of(family)
@@ -97,7 +97,7 @@ for key in sorted(expected):
 
 
 @pytest.mark.parametrize("family", ["mgnet_bl", "msdcsc", "mlcsc", "imagenet_alexnet"])
-def test_an_archive_takes_any_number_of_images_and_says_how_they_are_normalised(family: str, tmp_path: Path) -> None:
+def test_an_archive_takes_any_number_of_images_and_says_how_they_are_normalized(family: str, tmp_path: Path) -> None:
     network, data = make(family), data_of(family)
     save_exported_model(network, data, tmp_path / "model")
     loaded = mlflow.pytorch.load_model(str(tmp_path / "model"))
@@ -128,9 +128,9 @@ class _OtherWhenExported(nn.Module):
         (_OtherWhenExported(), "the exported network's logits differ by 0.9"),
     ],
 )
-def test_an_archive_that_computes_something_else_is_refused(network: nn.Module, message: str, tmp_path: Path) -> None:
+def test_an_archive_that_computes_something_else_is_rejected(network: nn.Module, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        save_exported_model(network.eval(), COLOUR, tmp_path / "model")
+        save_exported_model(network.eval(), COLOR, tmp_path / "model")
 
 
 def test_the_model_belongs_to_the_run_and_its_experiment_and_is_registered_once(
@@ -144,9 +144,9 @@ def test_the_model_belongs_to_the_run_and_its_experiment_and_is_registered_once(
     here.mkdir()
     monkeypatch.chdir(here)
     outcome = fit(tiny_spec(epochs="1"), quietly, one_process)
-    Sender(outcome.folder).send_new()
-    (outcome.folder / "journal.ack").unlink()  # as if the sender had died before it could note that all is sent
-    Sender(outcome.folder).send_new()
+    Uploader(outcome.folder).send_new()
+    (outcome.folder / "journal.offset").unlink()  # as if the uploader had been killed before it wrote the offset
+    Uploader(outcome.folder).send_new()
     client = MlflowClient(f"sqlite:///{quietly.runs / 'mlflow.db'}")
     run = client.get_run(json.loads((outcome.folder / "mlflow.json").read_text())["run_id"])
     [model] = client.search_logged_models([run.info.experiment_id])

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mgnet_records.errors import ExitCode
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.cli.main import main
-from mgnet_train.errors import ExitCode, StoppedError
-from mgnet_train.experiments.launch import Task, array_script, submit
-from mgnet_train.experiments.sweep import work_through
+from mgnet_train.errors import StoppedError
+from mgnet_train.experiments.launch import Task, array_script, run_in_parallel, submit
+from mgnet_train.experiments.sweep import run_all
 from mgnet_train.runs.journal import JOURNAL, read_records
 from mgnet_train.runs.signals import StopRequest
-from mgnet_train.side_by_side import run_side_by_side
 from mgnet_train.train.distributed import Processes
 
 # What Slurm does with a script of ours: read its directives, start its tasks side by side, warn the batch shell alone with the
@@ -179,7 +179,7 @@ def test_the_command_in_the_script_is_this_one_without_the_request_for_a_script(
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
-def test_an_abbreviated_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_abbreviated_option_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     """Or each task of `--submit 4` would submit four more."""
     with pytest.raises(SystemExit) as end:
         main(["reproduce", "v2/table2", "--submit", "4"])
@@ -199,7 +199,7 @@ def no_slurm(submitit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_slurm")
-def test_submitit_runs_tasks_and_tells_of_those_that_fail(tmp_path: Path, submitit: Any) -> None:
+def test_submitit_runs_tasks_and_reports_those_that_fail(tmp_path: Path, submitit: Any) -> None:
     jobs = submit(["sh", "-c", f"echo done >> {tmp_path}/out"], tasks=2, cpus=1, gpu=False, folder=tmp_path / "submitit")
     jobs += submit(["sh", "-c", "exit 70"], tasks=1, cpus=1, gpu=False, folder=tmp_path / "submitit")
     assert [job.result() for job in jobs[:2]] == [None, None]
@@ -254,7 +254,7 @@ def test_submitit_asks_slurm_for_the_same(tmp_path: Path, slurm: Slurm, monkeypa
         assert f"#SBATCH --{directive}\n" in script
 
 
-def test_without_submitit_the_error_names_the_extra_and_the_other_way(
+def test_without_submitit_the_error_names_the_extra_and_the_alternative(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
@@ -262,7 +262,7 @@ def test_without_submitit_the_error_names_the_extra_and_the_other_way(
     assert "needs the package submitit: install mgnet-train[slurm], or use --sbatch" in capsys.readouterr().err
 
 
-def test_a_signal_between_two_runs_ends_a_campaign_with_75_and_it_goes_on(
+def test_a_signal_between_two_runs_ends_a_sweep_with_75_and_it_goes_on(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, child: Callable[[Callable[[], int]], Any]
 ) -> None:
     specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
@@ -275,7 +275,7 @@ def test_a_signal_between_two_runs_ends_a_campaign_with_75_and_it_goes_on(
             os.kill(os.getpid(), signal.SIGUSR1)
 
     def work() -> int:
-        return len(work_through(specs, quietly, one_process, say))
+        return len(run_all(specs, quietly, one_process, say))
 
     assert child(work).wait() == ExitCode.STOPPED
     assert [(quietly.runs / spec.folder_name).exists() for spec in specs] == [True, False]
@@ -300,16 +300,16 @@ def test_a_signal_after_the_last_step_is_kept_for_what_comes_next() -> None:
         assert outer.asked
 
 
-def test_commands_side_by_side_are_stopped_together(tmp_path: Path, child: Callable[[Callable[[], int]], Any]) -> None:
+def test_commands_in_parallel_are_stopped_together(tmp_path: Path, child: Callable[[Callable[[], int]], Any]) -> None:
     waiting = [["sh", "-c", f'trap "exit 75" TERM; touch {tmp_path}/{i}; while :; do sleep 0.02; done'] for i in range(2)]
-    parent = child(lambda: max(run_side_by_side(waiting)))
+    parent = child(lambda: max(run_in_parallel(waiting)))
     deadline = time.monotonic() + 20
     while len(list(tmp_path.iterdir())) < 2:
         assert time.monotonic() < deadline, "the commands did not begin"
         time.sleep(0.01)
     parent.kill(signal.SIGUSR1)
     assert parent.wait() == ExitCode.STOPPED
-    assert run_side_by_side([["true"], ["false"]]) == [0, 1]
+    assert run_in_parallel([["true"], ["false"]]) == [0, 1]
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_the_model_leads_to_its_version_with_a_signature_for_any_number_of_image
     run_page.click("//a[normalize-space(.)='Overview']")
     run_page.click(f"//a[contains(@href, '/models/{served.result['model']}-digits/versions/1')]")
     run_page.click_text("Inputs (1)")
-    run_page.see("normalised images", "Tensor (dtype: float32, shape: [-1,1,8,8])")
+    run_page.see("normalized images", "Tensor (dtype: float32, shape: [-1,1,8,8])")
     run_page.click_text("Outputs (1)")
     run_page.see("logits", "Tensor (dtype: float32, shape: [-1,10])")
 

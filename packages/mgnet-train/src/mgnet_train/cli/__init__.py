@@ -1,1 +1,1 @@
-"""The commands of mgnet-train, one file each. A command's file imports torch only when it runs."""
+"""The command mgnet-train: one file for each subcommand. A subcommand imports torch only when it runs."""

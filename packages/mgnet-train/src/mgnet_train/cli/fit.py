@@ -1,12 +1,19 @@
-"""`mgnet-train fit`: train one network, or go on with it."""
+"""`mgnet-train fit`: train one network, or resume it."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from mgnet_train.cli.options import add_execution, add_recipe_fields, model_argument, options_of, recipe_overrides
-from mgnet_train.errors import ExitCode
+from mgnet_records.errors import ExitCode
+from mgnet_train.cli.options import (
+    add_recipe_fields,
+    add_run_options,
+    execution_of,
+    model_argument,
+    options_of,
+    recipe_overrides,
+)
 
 if TYPE_CHECKING:
     from mgnet_train.runs.run import Outcome
@@ -18,9 +25,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "fit",
-        help="train one network, or go on with it",
+        help="train one network, or resume it",
         description="Train one network. The same command again resumes it from its last checkpoint or shows its result.",
-        epilog="Exit codes: 0 done, 2 bad input, 66 no data, 70 loss not finite, 73 trained by another process, "
+        epilog="Exit codes: 0 done, 2 bad input, 66 no data, 70 loss not finite, 73 being trained by another process, "
         "75 stopped by a signal and resumable, 1 anything else.",
     )
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="timm name or MgNet[2,2]-[32]-B^l (%(default)s)")
@@ -30,7 +37,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--data", default="digits", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
     parser.add_argument("--recipe", help="paper-v2, paper-v1, released-code, modern or digits; default by data set")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (%(default)s)")
-    add_execution(parser)
+    add_run_options(parser)
     add_recipe_fields(parser)
     parser.set_defaults(run=run)
 
@@ -38,13 +45,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, train, print the result."""
     from mgnet_train.config.run_spec import make_spec
-    from mgnet_train.data.loading import refuse_useless_source
-    from mgnet_train.provenance import current_commit
+    from mgnet_train.data.loading import reject_useless_source
     from mgnet_train.runs.run import fit
     from mgnet_train.train.allocator import set_allocator
     from mgnet_train.train.distributed import start_processes
 
-    refuse_useless_source(arguments.source, [arguments.data])
+    reject_useless_source(arguments.source, [arguments.data])
     allocator = set_allocator(arguments.allocator)
     processes = start_processes(arguments.device)
     try:
@@ -54,12 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
             recipe=arguments.recipe,
             overrides=recipe_overrides(arguments),
             seed=arguments.seed,
-            commit=current_commit(),
             device=processes.device.type,
+            execution=execution_of(arguments),
             model_args=dict(arguments.model_arg),
         )
         outcome = fit(spec, options_of(arguments, notes=(allocator,)), processes)
-        if processes.leads:
+        if processes.is_main:
             print(_report(outcome))
     finally:
         processes.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mgnet_records.errors import ExitCode, InputError
 from mgnet_train.cli.options import positive
-from mgnet_train.errors import ExitCode, UserError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,8 +14,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "landscape",
         help="the loss around checkpoints, as figures",
-        description="Loss on a plane of two filter-normalised random directions around each checkpoint: contour lines and "
-        "surface, side by side. BatchNorm keeps its running statistics, scales and shifts. The same command continues.",
+        description="Loss on a plane of two filter-normalized random directions around each checkpoint: contour lines and "
+        "surface, one column for each. BatchNorm keeps its running statistics, scales and shifts. The same command continues.",
     )
     parser.add_argument("checkpoints", type=Path, nargs="+", help="model.safetensors of runs on the same data set")
     parser.add_argument("--data", default="digits", help="digits, mnist, cifar10 or cifar100 (%(default)s)")
@@ -35,22 +35,21 @@ def run(arguments: argparse.Namespace) -> int:
     import mgnet_models
     from mgnet_train.data.dataset import ResidentDataset
     from mgnet_train.data.loading import load_dataset
-    from mgnet_train.experiments.landscape import Plane, compute
-    from mgnet_train.landscape_figure import draw
+    from mgnet_train.experiments.landscape import Plane, compute, draw
     from mgnet_train.runs.folder import writable_folder
 
     if arguments.points < 2:
-        raise UserError(f"--points {arguments.points} makes no plane: give at least 2")
+        raise InputError(f"--points {arguments.points} makes no plane: give at least 2")
     data = load_dataset(arguments.data, arguments.data_dir)
     if not isinstance(data, ResidentDataset):
-        raise UserError(f"landscape needs images that fit in memory, which {data.name} does not: use another --data")
+        raise InputError(f"landscape needs images that fit in memory, which {data.name} does not: use another --data")
     plane = Plane(points=arguments.points, radius=arguments.radius, images=arguments.images, seed=arguments.seed)
     folder, records, titles = writable_folder(arguments.out), [], []
     for path in arguments.checkpoints:
         try:
             network = mgnet_models.load_checkpoint(path)
         except ValueError as error:
-            raise UserError(str(error)) from None
+            raise InputError(str(error)) from None
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         titles.append(path.parent.name)
         print(f"{titles[-1]}: {plane.points} rows", flush=True)

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from mgnet_records.errors import ExitCode, InputError
 from mgnet_train.cli import doctor, evaluate, fit, landscape, recipes, reproduce, status, study, sync, ui
-from mgnet_train.errors import ExitCode, StoppedError, UserError
+from mgnet_train.errors import StoppedError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake is one line on standard error and a non-zero exit code."""
+    """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
     words = sys.argv[1:] if arguments is None else [*arguments]
     parsed = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return int(parsed.run(parsed))
-    except (UserError, StoppedError) as end:
+    except (InputError, StoppedError) as end:
         print(f"mgnet-train {parsed.command}: {end}", file=sys.stderr)
         return int(end.exit_code)
     except KeyboardInterrupt:
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _WholeNames(argparse.ArgumentParser):
-    """No abbreviated options: a command that starts itself again must know its options by their names."""
+    """No abbreviated options: a command that starts itself again must find its options by their whole names."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)

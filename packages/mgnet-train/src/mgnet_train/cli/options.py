@@ -1,4 +1,4 @@
-"""Options that several commands share: where and how to execute, and the fields of the recipe."""
+"""Options that several commands share: data, execution, surroundings of a run, fields of the recipe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgnet_train.workers import READERS
+from mgnet_train.config.execution import SETTINGS, Execution, default_workers
 
 if TYPE_CHECKING:
-    from mgnet_train.config.run_spec import Options
+    from mgnet_train.config.execution import Options
 
 
-def add_data_place(parser: argparse.ArgumentParser) -> None:
+def add_data_options(parser: argparse.ArgumentParser) -> None:
     """The options that say where the data set is and how it is read."""
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
     parser.add_argument(
@@ -21,23 +21,39 @@ def add_data_place(parser: argparse.ArgumentParser) -> None:
         help="read imagenet from wds/NAME (tar shards) or hfds/NAME (Hugging Face data set), by timm's factory, with NAME a "
         "folder below --data-dir; an image folder by default",
     )
-    parser.add_argument("--workers", type=positive, default=READERS, help="processes that read image files (%(default)s)")
+    parser.add_argument("--workers", type=positive, default=default_workers(), help="processes that read image files (%(default)s)")
 
 
-def add_execution(parser: argparse.ArgumentParser) -> None:
-    """The options that say where and how, shared by the commands that train."""
+def add_execution_options(parser: argparse.ArgumentParser, *, only: tuple[str, ...] = tuple(SETTINGS)) -> None:
+    """The options that say how to compute; none of them changes what is trained."""
+    group = parser.add_argument_group("execution (recorded with a run, no part of the recipe)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    group.add_argument("--threads", type=positive, help="CPU threads of PyTorch; default by data set")
+    default = Execution()
+    for name in only:
+        values, what = SETTINGS[name]
+        group.add_argument(f"--{name}", choices=values, default=getattr(default, name), help=f"{what} (%(default)s)")
+
+
+def execution_of(arguments: argparse.Namespace) -> Execution:
+    """The execution that the command line sets; settings without an option here keep their default."""
+    given = {name: getattr(arguments, name) for name in (*SETTINGS, "threads") if hasattr(arguments, name)}
+    return Execution(**given)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that train: data, execution, folder of runs, tracking, log."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
-    add_data_place(parser)
+    add_data_options(parser)
+    add_execution_options(parser)
     parser.add_argument(
         "--digest-contents", action="store_true", help="read every image file once, at the first start, and record their digest"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--threads", type=positive, help="CPU threads of PyTorch")
     parser.add_argument(
         "--allocator",
         choices=("keep", "system"),
         default="keep",
-        help="keep freed memory for the next step, which spares page faults, or leave it to the system (%(default)s)",
+        help="keep: glibc keeps freed memory for the next step, which saves page faults; system: as it is (%(default)s)",
     )
     parser.add_argument(
         "--track", choices=("now", "later"), default="now", help="send metrics to MLflow now, or later with `sync` (%(default)s)"
@@ -49,7 +65,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 
 def add_recipe_fields(parser: argparse.ArgumentParser) -> None:
-    """One option for each field of the recipe, so that every one can be overridden."""
+    """One option for each field of the recipe."""
     from mgnet_train.config.recipe import Recipe
 
     group = parser.add_argument_group("fields of the recipe")
@@ -66,16 +82,14 @@ def recipe_overrides(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def options_of(arguments: argparse.Namespace, *, quiet: bool = False, notes: tuple[str, ...] = ()) -> Options:
-    """The execution options of the command line."""
-    from mgnet_train.config.run_spec import Options
+    """What surrounds a run, from the command line."""
+    from mgnet_train.config.execution import Options
 
     return Options(
         runs=arguments.runs,
         data_dir=arguments.data_dir,
         source=arguments.source,
         digest_contents=arguments.digest_contents,
-        device=arguments.device,
-        threads=arguments.threads,
         workers=arguments.workers,
         track=arguments.track,
         allow_unreachable_store=arguments.allow_unreachable_store,

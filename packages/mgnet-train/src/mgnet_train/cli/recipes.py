@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mgnet_train.errors import ExitCode
+from mgnet_records.errors import ExitCode
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,12 +19,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
+    from mgnet_records.datasets import DATA_SETS
+    from mgnet_records.errors import unknown
     from mgnet_train.config.recipes import REASONS, find_recipe, recipe_names
-    from mgnet_train.data.info import FACTS
-    from mgnet_train.errors import unknown
 
-    if arguments.data not in FACTS:
-        raise unknown("data set", arguments.data, FACTS)
+    if arguments.data not in DATA_SETS:
+        raise unknown("data set", arguments.data, DATA_SETS)
     for name in recipe_names(arguments.data):
         recipe = find_recipe(name, dataset=arguments.data, model=arguments.model)
         print(f"{name} on {arguments.data}, sha256 {recipe.sha256[:16]}")

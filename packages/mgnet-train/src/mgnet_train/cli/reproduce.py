@@ -7,8 +7,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mgnet_train.cli.options import add_execution, add_recipe_fields, options_of, positive, recipe_overrides
-from mgnet_train.errors import ExitCode
+from mgnet_records.errors import ExitCode
+from mgnet_train.cli.options import (
+    add_recipe_fields,
+    add_run_options,
+    execution_of,
+    options_of,
+    positive,
+    recipe_overrides,
+)
 
 if TYPE_CHECKING:
     from mgnet_train.config.run_spec import RunSpec
@@ -29,18 +36,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--rate", type=float, help="multiply-adds a second you expect, to see hours in the plan")
     parser.add_argument("--sbatch", type=positive, metavar="TASKS", help="print a Slurm array script of so many tasks")
     parser.add_argument("--submitit", type=positive, metavar="TASKS", help="submit so many tasks (needs mgnet-train[slurm])")
-    add_execution(parser)
+    add_run_options(parser)
     add_recipe_fields(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, then train here or elsewhere, then compare."""
-    from mgnet_train.data.loading import refuse_useless_source
+    from mgnet_train.config.run_spec import current_code
+    from mgnet_train.data.loading import reject_useless_source
     from mgnet_train.experiments.launch import array_script, submit
-    from mgnet_train.experiments.reproduce import distinct_runs, plan
-    from mgnet_train.provenance import current_commit
-    from mgnet_train.reproduction import plan_lines, table_lines
+    from mgnet_train.experiments.reproduce import distinct_runs, plan, plan_lines, table_lines
     from mgnet_train.train.distributed import choose_device
 
     planned = plan(
@@ -48,11 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
         recipe=arguments.recipe,
         overrides=recipe_overrides(arguments),
         seeds=arguments.seeds,
-        commit=current_commit(),
+        code=current_code(),
         device=choose_device(arguments.device, None).type,
+        execution=execution_of(arguments),
     )
     runs = distinct_runs(planned)
-    refuse_useless_source(arguments.source, [spec.dataset for spec in runs])
+    reject_useless_source(arguments.source, [spec.dataset for spec in runs])
     tasks = min(arguments.sbatch or arguments.submitit or 1, len(runs))
     needs = {"cpus": arguments.workers + 1, "gpu": arguments.device != "cpu"}
     if arguments.sbatch:
@@ -71,22 +78,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _here(arguments: argparse.Namespace, specs: list[RunSpec]) -> bool:
-    from mgnet_train.experiments.sweep import work_through
+    from mgnet_train.experiments.sweep import run_all
     from mgnet_train.train.distributed import start_processes
 
     processes = start_processes(arguments.device)
-    return bool(work_through(specs, options_of(arguments, quiet=True), processes, lambda line: print(line, flush=True)))
+    return bool(run_all(specs, options_of(arguments, quiet=True), processes, lambda line: print(line, flush=True)))
 
 
 def _on_every_gpu(arguments: argparse.Namespace) -> bool:
-    """With several GPUs, one process for each, all working through the same list. Whether any of them failed."""
+    """With several GPUs, one process for each, all on the same list of runs. Whether any of them failed."""
     import torch
 
     if arguments.device != "auto" or torch.cuda.device_count() < 2:
         return False
-    from mgnet_train.side_by_side import run_side_by_side
+    from mgnet_train.experiments.launch import run_in_parallel
 
-    return any(run_side_by_side([[*_own_command(arguments), "--device", f"cuda:{i}"] for i in range(torch.cuda.device_count())]))
+    return any(run_in_parallel([[*_own_command(arguments), "--device", f"cuda:{i}"] for i in range(torch.cuda.device_count())]))
 
 
 def _own_command(arguments: argparse.Namespace) -> list[str]:

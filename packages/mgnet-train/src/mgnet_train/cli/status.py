@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mgnet_train.errors import ExitCode
+from mgnet_records.errors import ExitCode
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,14 +17,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the runs."""
+    from mgnet_records.errors import InputError
     from mgnet_train.runs.folder import CONFIG, STATE, read_json
     from mgnet_train.runs.result import read_result
     from mgnet_train.tracking.uploader import unsent
 
     folders = sorted(path.parent for path in arguments.runs.glob(f"*/{CONFIG}"))
     for folder in folders:
-        state, result = read_json(folder / STATE), read_result(folder)
-        shown = f"{result.accuracy_last:.2f} %" if result else f"epoch {state.get('epoch', 0)} {state.get('message', '')}"
+        state = read_json(folder / STATE)
+        try:
+            result = read_result(folder)
+            shown = f"{result.accuracy_last:.2f} %" if result else f"epoch {state.get('epoch', 0)} {state.get('message', '')}"
+        except InputError as error:
+            shown = str(error)
         waiting = ", not all in MLflow" if unsent(folder) else ""
         print(f"{_status(folder, state):12s} {folder.name}  {shown}{waiting}")
     if not folders:

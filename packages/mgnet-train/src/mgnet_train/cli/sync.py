@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mgnet_train.errors import ExitCode
+from mgnet_records.errors import ExitCode
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,15 +21,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Send run after run."""
     from mgnet_train.runs.folder import CONFIG
     from mgnet_train.runs.lock import exclusive
-    from mgnet_train.tracking.uploader import Sender, unsent
+    from mgnet_train.tracking.uploader import LOCK, Uploader, unsent
     from mgnet_train.tracking.uri import check_store, store_uri
 
     folders = [path.parent for path in sorted(arguments.runs.glob(f"*/{CONFIG}")) if unsent(path.parent)]
     if folders:
         check_store(store_uri(arguments.runs))
     for number, folder in enumerate(folders, start=1):
-        with exclusive(folder / "sender.lock"):
-            Sender(folder).send_new()
+        with exclusive(folder / LOCK):
+            Uploader(folder).send_new()
         print(f"[{number}/{len(folders)}] {folder.name}", flush=True)
     print(f"MLflow has all runs of {arguments.runs}")
     return ExitCode.DONE

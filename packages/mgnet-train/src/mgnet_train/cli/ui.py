@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     uri = store_uri(arguments.runs)
     check_store(uri)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # else seven more processes and 2 GB
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # else MLflow starts seven more processes, of 2 GB
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     server = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
     print(f"serving {uri} on http://127.0.0.1:{arguments.port} until Ctrl-C", flush=True)

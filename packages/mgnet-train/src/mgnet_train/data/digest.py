@@ -14,9 +14,9 @@ _AT_ONCE = 4096
 
 
 def contents_sha256(data: StreamedDataset, *, threads: int, between: Callable[[], object]) -> str:
-    """Digest of split, label and content of every image, in their order, so it is the same for folders and shards.
+    """Digest of split, label and content of every image, in their order, so it is the same for folder, shards and rows.
 
-    `between` is called every 4,096 images and may raise to give up. Raises DataError for a file that cannot be read.
+    `between` is called every 4,096 images and may raise to abort. Raises DataError for a file that cannot be read.
     """
     digest = hashlib.sha256()
     with ThreadPoolExecutor(threads) as pool:
@@ -33,4 +33,4 @@ def _digest(files: ImageFiles, index: int) -> str:
     try:
         return hashlib.sha256(files.encoded(index)).hexdigest()
     except OSError as error:
-        raise DataError(f"{files.place(index)} cannot be read ({error.strerror}): get it anew") from None
+        raise DataError(f"{files.location(index)} cannot be read ({error.strerror}): get it again") from None

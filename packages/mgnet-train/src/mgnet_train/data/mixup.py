@@ -1,4 +1,4 @@
-"""Mixup, keyed by the step: the weight and the partner of each image do not depend on who computes them."""
+"""Mixup: each image is blended with a partner, by a weight that is drawn once for each step from Beta(alpha, alpha)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgnet_train.data.rng import key
+from mgnet_train.data.rng import stream_seed
 
 _NO_LABELS = torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
-    """Each image counts `weight`, its partner the rest; `labels` (b,) are the partners'."""
+class Mixup:
+    """Each image has `weight`, its partner `1 - weight`; `labels` (b,) int64 are the partners'."""
 
     weight: float
     labels: Tensor
 
-    def with_labels(self, labels: Tensor) -> Mixture:
+    def with_labels(self, labels: Tensor) -> Mixup:
         return replace(self, labels=labels)
 
 
-def mixture_of_step(alpha: float, seed: int, epoch: int, step: int) -> Mixture:
-    """The weight of one step, drawn from Beta(alpha, alpha)."""
-    weight = np.random.default_rng(key(seed, "mixup", epoch, step)).beta(alpha, alpha)
-    return Mixture(weight=float(weight), labels=_NO_LABELS)
+def mixup_of_step(alpha: float, seed: int, epoch: int, step: int) -> Mixup:
+    """The weight of one step, still without labels; stateless, so every process draws the same."""
+    weight = np.random.default_rng(stream_seed(seed, "mixup", epoch, step)).beta(alpha, alpha)
+    return Mixup(weight=float(weight), labels=_NO_LABELS)

@@ -18,13 +18,13 @@ _UNSIGNED_BYTES = 0x08
 
 
 def read_mnist(folder: Path) -> ResidentDataset:
-    """The four files of MNIST. Raises DataError, with the file's name, for one that is missing or damaged."""
+    """The four files of MNIST. Raises DataError, with the file's name, for one that is missing or corrupt."""
     splits = []
     for prefix in ("train", "t10k"):
         images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"), axes=3)[:, None]
         labels = read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte"), axes=1).to(torch.int64)
         if len(images) != len(labels):
-            raise DataError(f"{folder} has {len(images)} images and {len(labels)} labels for {prefix}: get the files anew")
+            raise DataError(f"{folder} has {len(images)} images and {len(labels)} labels for {prefix}: get the files again")
         splits.append(Split(images=images, labels=labels))
     return ResidentDataset(name="mnist", train=splits[0], test=splits[1])
 
@@ -34,13 +34,13 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): get the file anew") from None
+        raise DataError(f"{path} cannot be read ({error}): get the file again") from None
     if len(content) < 4 + 4 * axes or content[:4] != bytes([0, 0, _UNSIGNED_BYTES, axes]):
-        raise DataError(f"{path} is no idx file of bytes with {axes} axes: get the file anew")
+        raise DataError(f"{path} is no idx file of bytes with {axes} axes: get the file again")
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     pixels = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * axes)
     if len(pixels) != np.prod(shape):
-        raise DataError(f"{path} promises {int(np.prod(shape))} bytes and has {len(pixels)}: get the file anew")
+        raise DataError(f"{path} promises {int(np.prod(shape))} bytes and has {len(pixels)}: get the file again")
     return torch.from_numpy(pixels.reshape(shape).copy())
 
 

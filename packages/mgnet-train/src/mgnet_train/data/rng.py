@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, purpose, epoch): nothing that happened before can change it.
+"""Stateless randomness: every random number is a function of (seed, purpose, epoch, ...), so no generator state is saved.
 
-So the order of the images and their augmentation are the same for any number of workers or processes, and after any
-number of kills and restarts.
+The order of the images and their augmentation are therefore the same for any number of workers or processes, and after
+any number of kills and restarts.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import torch
 from torch import Tensor
 
 
-def key(*parts: int | str) -> int:
-    """A 63-bit number that depends on every part, the same on every machine and in every process."""
+def stream_seed(*parts: int | str) -> int:
+    """The 63-bit seed of the stream of random numbers that the parts name; the same on every machine and in every process.
+
+    A hash, so that streams with neighboring parts (epoch 1, epoch 2) have nothing in common.
+    """
     text = "/".join(map(str, parts)).encode()
+    # The lowest bit goes: torch and numpy both take seeds of 63 bits.
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator that starts at the key of the parts."""
-    return torch.Generator().manual_seed(key(*parts))
+    """A CPU generator at the start of the stream that the parts name."""
+    return torch.Generator().manual_seed(stream_seed(*parts))
 
 
-def order(seed: int, epoch: int, images: int) -> Tensor:
-    """The order of the training images in one epoch, (images,) int64."""
+def epoch_order(seed: int, epoch: int, images: int) -> Tensor:
+    """The order of the training images in one epoch, a permutation (images,) int64."""
     return torch.randperm(images, generator=generator(seed, "order", epoch))

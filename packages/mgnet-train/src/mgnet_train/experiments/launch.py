@@ -1,7 +1,7 @@
-"""Work shared by the tasks of a Slurm array: a script that needs nothing of ours but the command, or a submission by submitit.
+"""Starting a command several times: one process for each GPU, the tasks of a Slurm array by a script, or by submitit.
 
-Every task works through the same list of runs; the locks on the run folders divide it. A task that nears its time limit is
-told so, saves, and is queued again.
+All starts work through the same list of runs; the locks on the run folders divide it. A task of a cluster that nears its time
+limit is warned, saves, and is queued again.
 """
 
 from __future__ import annotations
@@ -10,24 +10,45 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mgnet_train.errors import ExitCode, UserError
+from mgnet_records.errors import ExitCode, InputError
+from mgnet_train.errors import StoppedError
+from mgnet_train.runs.signals import StopRequest
 
 _WARNING_SECONDS = 120
 _HOURS = 24
 _MOST_TIMEOUTS = 1000
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def run_in_parallel(commands: Sequence[Sequence[str]]) -> list[int]:
+    """The exit codes of all commands. Raises StoppedError when a signal came before all had ended well."""
+    with StopRequest() as stop:
+        processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+        was_passed_on = False
+        while any(process.poll() is None for process in processes):
+            if stop.asked and not was_passed_on:
+                was_passed_on = True
+                for process in processes:
+                    process.terminate()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        codes = [process.wait() for process in processes]
+        if stop.asked and any(codes):
+            raise StoppedError("stopped by a signal; the same command goes on")
+        return codes
 
 
 def array_script(command: Sequence[str], *, tasks: int, cpus: int, gpu: bool) -> str:
     """An sbatch script that runs the command in so many tasks, each with so many processors and, if asked, one GPU.
 
-    Only a task that USR1 warned of its time limit goes back into the queue by itself: one that `scancel` ends with TERM must
-    not, and one that is pre-empted with TERM is queued again by Slurm. A warning that comes while the command still starts
-    ends it by that signal; then there was nothing to save.
+    A task puts itself back into the queue only after USR1, the warning of its time limit. It must not after TERM: that is
+    `scancel`, or preemption, after which Slurm queues the task again. A warning that arrives while the command still starts
+    terminates it; then there was nothing to save.
     """
     directives = [
         "--job-name=mgnet",
@@ -45,7 +66,7 @@ def array_script(command: Sequence[str], *, tasks: int, cpus: int, gpu: bool) ->
         [
             "#!/bin/bash",
             *(f"#SBATCH {directive}" for directive in directives),
-            f"# USR1 comes {_WARNING_SECONDS} s before the time limit: the run saves, ends with {ExitCode.STOPPED}, comes again.",
+            f"# USR1 comes {_WARNING_SECONDS} s before the time limit: the run saves, exits {ExitCode.STOPPED}, is queued again.",
             "warned=no",
             "trap 'warned=yes; kill -USR1 \"$!\"' USR1",
             "trap 'kill -TERM \"$!\"' TERM",
@@ -65,12 +86,12 @@ def array_script(command: Sequence[str], *, tasks: int, cpus: int, gpu: bool) ->
 def submit(command: Sequence[str], *, tasks: int, cpus: int, gpu: bool, folder: Path) -> list[Any]:
     """Submit the command in so many tasks through submitit, to Slurm where it is, or else to processes on this machine.
 
-    `folder` gets submitit's files. Raises UserError when submitit is missing.
+    `folder` gets submitit's files. Raises InputError when submitit is missing.
     """
     try:
         import submitit
     except ImportError:
-        raise UserError("--submitit needs the package submitit: install mgnet-train[slurm], or use --sbatch") from None
+        raise InputError("--submitit needs the package submitit: install mgnet-train[slurm], or use --sbatch") from None
     executor = submitit.AutoExecutor(folder=folder, slurm_max_num_timeout=_MOST_TIMEOUTS)
     executor.update_parameters(
         name="mgnet",
@@ -101,11 +122,11 @@ class Task:
             raise subprocess.CalledProcessError(code, self._command)
 
     def checkpoint(self) -> Any:
-        """Called by submitit's signal handler in the midst of `__call__`: let the run save, and say what to queue again."""
+        """Called by submitit's signal handler in the middle of `__call__`: let the run save, and return what to queue again."""
         from submitit.helpers import DelayedSubmission
 
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGUSR1)
-        with suppress(ChildProcessError):  # not Popen.wait, which the interrupted call is inside of
+        with suppress(ChildProcessError):  # not Popen.wait: the interrupted call is inside it
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Task(self._command))

@@ -1,4 +1,4 @@
-"""Many runs, worked through one after the other: finished ones are skipped, broken ones continued, failures noted.
+"""A sweep: many runs, one after the other. Finished ones are skipped, interrupted ones resumed, failures noted.
 
 Several processes may work through the same list at once, on one machine or many: the lock on each run folder decides who
 trains what. The list is a value, so the same command continues it.
@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgnet_train.config.run_spec import Options, RunSpec
-from mgnet_train.errors import BusyError, StoppedError, UserError
-from mgnet_train.runs.result import Result, read_result
+from mgnet_records.errors import InputError
+from mgnet_records.run_result import RunResult
+from mgnet_train.config.execution import Options
+from mgnet_train.config.run_spec import RunSpec
+from mgnet_train.errors import BusyError, StoppedError
+from mgnet_train.runs.result import read_result
 from mgnet_train.runs.run import fit
 from mgnet_train.runs.signals import StopRequest
 from mgnet_train.train.distributed import Processes
@@ -26,28 +29,28 @@ class Failure:
     message: str
 
 
-def work_through(specs: Sequence[RunSpec], options: Options, processes: Processes, say: Callable[[str], None]) -> list[Failure]:
-    """Train every run that is not finished and that nobody else trains. StoppedError ends it; it can be begun again."""
+def run_all(specs: Sequence[RunSpec], options: Options, processes: Processes, say: Callable[[str], None]) -> list[Failure]:
+    """Train every run that is not finished and that nobody else trains. StoppedError ends the sweep; it can be continued."""
     failures = []
     with StopRequest() as stop:
         for number, spec in enumerate(specs, start=1):
-            if any(processes.any_of(stop.asked)):
-                raise StoppedError("stopped by a signal between two runs")
-            place = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
+            if any(processes.any_true(stop.asked)):
+                raise StoppedError("stopped by a signal between two runs; the same command goes on")
+            what = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
             try:
                 outcome = fit(spec, options, processes)
             except BusyError:
-                say(f"{place}: another process trains it")
-            except UserError as error:
+                say(f"{what}: another process trains it")
+            except InputError as error:
                 failures.append(Failure(spec=spec, message=str(error)))
-                say(f"{place}: FAILED, {error}")
+                say(f"{what}: FAILED, {error}")
             else:
                 how = "finished before" if outcome.was_finished else f"{outcome.result.train_seconds:.1f} s"
-                say(f"{place}: {outcome.result.accuracy_last:.2f} % ({how})")
+                say(f"{what}: {outcome.result.accuracy_last:.2f} % ({how})")
     return failures
 
 
-def finished_results(specs: Sequence[RunSpec], runs: Path) -> list[Result]:
+def finished_results(specs: Sequence[RunSpec], runs: Path) -> list[RunResult]:
     """The results that exist, in the order of the runs."""
     results = [read_result(runs / spec.folder_name) for spec in specs]
     return [result for result in results if result is not None]

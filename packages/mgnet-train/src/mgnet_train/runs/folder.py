@@ -1,4 +1,4 @@
-"""The folder of one run: its settings, its state, and the question whether it is finished."""
+"""The folder of one run: its config, its state, and the names of its files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mgnet_train.atomic import write_json
-from mgnet_train.errors import UserError
+from mgnet_records.errors import InputError
+from mgnet_records.files import write_json
 
 CONFIG, STATE = "config.json", "state.json"
+WEIGHTS, CERTIFICATE, CONFUSION = "model.safetensors", "certificate.json", "confusion.json"
 
 
 def writable_folder(folder: Path) -> Path:
-    """The folder, made if need be. Raises UserError when nothing can be written there."""
+    """The folder, created if need be. Raises InputError when nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"folder {str(folder)!r} cannot be written ({error.strerror}): give another with --runs") from None
+        raise InputError(f"folder {str(folder)!r} cannot be written ({error.strerror}): give another with --runs") from None
     return folder
 
 
 def write_state(folder: Path, status: str, *, exit_code: int | None = None, message: str = "", epoch: int = 0) -> None:
-    """Tell what the run is doing: running, stopped, finished, diverged or failed. A full disk must not end a training."""
+    """Write what the run is doing: running, stopped, finished, diverged or failed. A full disk must not end a training."""
     state = {
         "status": status,
         "exit_code": exit_code,
@@ -38,19 +40,25 @@ def write_state(folder: Path, status: str, *, exit_code: int | None = None, mess
         "host": socket.gethostname(),
         "updated": utc_now(),
     }
-    try:
+    with suppress(InputError):
         write_json(folder / STATE, state)
-    except OSError:
-        return
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty when the file is missing or damaged."""
+    """A JSON object from a file; empty when the file is missing or corrupt."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a run folder. Raises InputError when it is missing or corrupt."""
+    config = read_json(folder / CONFIG)
+    if not {"run_id", "identity", "data", "execution", "environment", "started"} <= config.keys():
+        raise InputError(f"{folder / CONFIG} is missing or corrupt: restore it, or delete the folder to train again")
+    return config
 
 
 def utc_now() -> str:

@@ -1,4 +1,4 @@
-"""One trainer for one run folder: a lock that the kernel drops when its holder dies, so it can never be stale."""
+"""One process for one run folder: a lock that the kernel releases when its holder dies, so it can never be stale."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 from mgnet_train.errors import BusyError
 
 LOCK = "lock"
-_LONGEST_WAIT = 300.0
+_DEADLINE = 300.0
 
 _held: set[int] = set()
 
 
-def _let_go() -> None:
-    """A forked process, as a worker that reads images, must not keep a lock whose holder was killed."""
+def _release_in_child() -> None:
+    """A forked process, such as a worker that reads images, must not keep the lock of a holder that was killed."""
     for file in _held:
         os.close(file)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_in_child)
 
 
 class FolderLock:
@@ -44,7 +44,7 @@ class FolderLock:
         os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let another process train here."""
+        """Release the lock."""
         _held.discard(self._file)
         os.close(self._file)
 
@@ -65,12 +65,12 @@ def is_locked(folder: Path) -> bool:
 
 
 @contextmanager
-def exclusive(path: Path, *, seconds: float = _LONGEST_WAIT) -> Iterator[None]:
-    """One process after the other; waits for its turn. Raises BusyError when that takes longer than `seconds`."""
+def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
+    """Hold the lock file at `path`; waits for other holders. Raises BusyError when that takes longer than `seconds`."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + seconds
-        while not _took(file):
+        while not _acquired(file):
             if time.monotonic() > deadline:
                 raise BusyError(f"{path} has been held by another process for {seconds:g} s: wait for that process, or end it")
             time.sleep(0.02)
@@ -79,7 +79,7 @@ def exclusive(path: Path, *, seconds: float = _LONGEST_WAIT) -> Iterator[None]:
         os.close(file)
 
 
-def _took(file: int) -> bool:
+def _acquired(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

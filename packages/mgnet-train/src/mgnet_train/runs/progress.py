@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-# tqdm's own lock is one for all forked processes: a process that is killed while it holds it would stop the others for ever.
+# tqdm's own lock is shared by forked processes: one that is killed while it holds the lock would block the others for ever.
 tqdm.set_lock(threading.RLock())
 
 

@@ -1,94 +1,55 @@
-"""What a finished run proves, as result.json holds it. Every accuracy anywhere is `percent` of these integers."""
+"""The result of a run folder, and the environment that it was made in. The document itself is mgnet_records.run_result."""
 
 from __future__ import annotations
 
-import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from mgnet_records.files import write_json
+from mgnet_records.provenance import cpu_name
+from mgnet_records.run_result import RESULT_FILE, RUN_RESULT, Environment, RunResult
+from mgnet_records.strict_json import read_document
 
-from mgnet_train.atomic import write_json
+if TYPE_CHECKING:
+    import torch
 
-RESULT = "result.json"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class DatasetPart(_Part):
-    """The data whose images were counted: digest of what was read, and the split that was tested."""
-
-    name: str
-    split: str
-    n: int
-    sha256: str
+_PACKAGES = ("mgnet-models", "mgnet-train", "mgnet-records", "mgnet-kernels")
 
 
-class RecipePart(_Part):
-    """The resolved recipe."""
-
-    name: str
-    sha256: str
-    values: dict[str, Any]
-
-
-class TestPart(_Part):
-    """Right answers among n test images, after the last epoch and at the best one (which looks at the test set)."""
-
-    n: int
-    correct_last: int
-    correct_best: int
+def read_result(folder: Path) -> RunResult | None:
+    """The result of a run folder; None when the run has not finished. Raises InputError for a corrupt one."""
+    path = folder / RESULT_FILE
+    # The shape alone: a run on a part of a data set is a run, though no leaderboard can rank it.
+    return read_document(path, RUN_RESULT) if path.exists() else None
 
 
-class Result(_Part):
-    """One finished run. `mlflow_run_id` is None until the tracker has the run."""
-
-    schema_version: Literal[1] = 1
-    kind: Literal["run"] = "run"
-    mlflow_run_id: str | None
-    model: str
-    notation: str | None
-    model_args: dict[str, Any]
-    parameters: int
-    dataset: DatasetPart
-    recipe: RecipePart
-    seed: int
-    epochs: int
-    commit: str | None
-    dirty: bool
-    environment: dict[str, Any]
-    test: TestPart
-    train_seconds: float
-    images_per_second: float
-    started: str
-    finished: str
-    checkpoint_sha256: str
-
-    @property
-    def accuracy_last(self) -> float:
-        """Percent after the last epoch, the headline."""
-        return percent(self.test.correct_last, self.test.n)
-
-    @property
-    def accuracy_best(self) -> float:
-        """Percent at the best epoch on the test set."""
-        return percent(self.test.correct_best, self.test.n)
-
-    def write(self, folder: Path) -> None:
-        """Write result.json, complete or not at all."""
-        write_json(folder / RESULT, self.model_dump(mode="json"))
+def write_result(folder: Path, result: RunResult) -> None:
+    """Write result.json, whole or not at all. A run does this once, at its end, and nothing else ever writes the file."""
+    write_json(folder / RESULT_FILE, result.model_dump(mode="json"), durable=True)
 
 
-def read_result(folder: Path) -> Result | None:
-    """The result of a run folder; None when the run has not finished."""
+def environment(device: torch.device) -> Environment:
+    """Software and hardware of this process, as result.json holds them."""
+    import timm
+    import torch
+
+    on_cuda = device.type == "cuda"
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        timm=timm.__version__,
+        packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        cuda=torch.version.cuda if on_cuda else None,
+        device=torch.cuda.get_device_name(device) if on_cuda else "cpu",
+        cpu=cpu_name(),
+        os=f"{platform.system()} {platform.release()}",
+    )
+
+
+def _version(package: str) -> str | None:
     try:
-        return Result.model_validate(json.loads((folder / RESULT).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        return version(package)
+    except PackageNotFoundError:
         return None
-
-
-def percent(correct: int, n: int) -> float:
-    """Accuracy in percent."""
-    return 100 * correct / n

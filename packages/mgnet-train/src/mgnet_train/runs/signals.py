@@ -1,17 +1,17 @@
-"""Signals that ask a run to stop: the handler only sets a flag, and the loops look at it after each batch."""
+"""Signals that ask a run to stop: the handler only sets a flag, and the loops read it after each batch."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
 
-_ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class StopRequest:
-    """While entered, `asked` turns true at the first signal; a second Ctrl-C interrupts at once.
+    """Inside the context, `asked` becomes true at the first signal; a second Ctrl-C interrupts at once.
 
-    One inside another shares what was asked, before and after, so that no signal is lost between two runs.
+    Nested contexts share the request, before and after, so that no signal is lost between two runs.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class StopRequest:
         self._outer: object = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._note) for number in _ASKING}
+        self._before = {number: signal.signal(number, self._note) for number in _STOP_SIGNALS}
         self._outer = getattr(self._before[signal.SIGTERM], "__self__", None)
         if isinstance(self._outer, StopRequest):
             self.asked = self._outer.asked

@@ -1,6 +1,6 @@
-"""One run of ours as one MLflow run, found again by its id or its tag. Only this file and exported_model.py import mlflow.
+"""One run of ours as one MLflow run, found again by its id or by its tag. Only this file and export.py import mlflow.
 
-Nothing here is called by a training process; the sender does it, beside the training or later.
+Nothing here is called by a training process; the uploader calls it, beside the training or later.
 """
 
 from __future__ import annotations
@@ -12,33 +12,35 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mgnet_train.atomic import write_json
-from mgnet_train.certificate import CERTIFICATE
-from mgnet_train.runs.folder import CONFIG, read_json
+from mgnet_records.files import write_json
+from mgnet_records.run_result import RESULT_FILE
+from mgnet_train.runs.folder import CERTIFICATE, CONFIG, WEIGHTS, read_config, read_json
 from mgnet_train.runs.journal import IS_EXACT, JOURNAL, Record, read_records
 from mgnet_train.runs.lock import exclusive
-from mgnet_train.runs.result import RESULT, read_result
+from mgnet_train.runs.result import read_result
 from mgnet_train.tracking.figures import draw_figures
-from mgnet_train.tracking.metadata import EXPERIMENT_TAGS, IDENTITY_TAG, dataset, parameters, tags
+from mgnet_train.tracking.metadata import EXPERIMENT_TAGS, RUN_ID_TAG, dataset, parameters, tags
 
 EXPERIMENT = "mgnet"
 MODEL_TAG = "mgnet.exported_model"
 REGISTERED_TAG = "mgnet.registered_model"
 LINK = "mlflow.json"
 FIGURES = "figures"
-WEIGHTS = "model.safetensors"
 _FAILED = "none ("
 
 
 class MlflowRun:
-    """The MLflow run that belongs to a run folder; made on first use, under a lock that all first starts share."""
+    """The MLflow run that belongs to a run folder; made on first use, under a lock that all first starts share.
+
+    Its id is written to mlflow.json, the link file, and nowhere else in the folder.
+    """
 
     def __init__(self, folder: Path, uri: str) -> None:
         quiet_mlflow()
         from mlflow.tracking import MlflowClient
 
         self._folder, self._uri = folder, uri
-        self._config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        self._config = read_config(folder)
         # Creating the same sqlite database from two processes at once fails in mlflow's migrations.
         with exclusive(folder.parent / ".mlflow.lock"):
             self._client = MlflowClient(uri)
@@ -57,13 +59,10 @@ class MlflowRun:
 
     def finish(self, status: str, time: int) -> None:
         """Send what the run produced, then its status."""
-        result = read_result(self._folder)
-        if result is not None and result.mlflow_run_id != self.run_id:
-            result.model_copy(update={"mlflow_run_id": self.run_id}).write(self._folder)
-        for name in (RESULT, WEIGHTS, CONFIG, CERTIFICATE):
+        for name in (RESULT_FILE, WEIGHTS, CONFIG, CERTIFICATE):
             if (self._folder / name).exists():
                 self._client.log_artifact(self.run_id, str(self._folder / name))
-        if result is not None:
+        if read_result(self._folder) is not None:
             draw_figures(self._folder, self._folder / FIGURES)
             self._client.log_artifacts(self.run_id, str(self._folder / FIGURES), FIGURES)
             self._log_model()
@@ -72,7 +71,7 @@ class MlflowRun:
         self._client.set_terminated(self.run_id, status, end_time=time)
 
     def _log_model(self) -> None:
-        """Export and register the network, once. What cannot be done is told in the log and the tag, and costs nothing else."""
+        """Export and register the network, once. If that fails, the error is in the log and in the tag; the run is not affected."""
         from mgnet_train.tracking.export import log_exported_model, register_model
 
         address = self._once(
@@ -82,16 +81,16 @@ class MlflowRun:
             self._once(REGISTERED_TAG, lambda: register_model(self._folder, address, run_id=self.run_id, uri=self._uri))
 
     def _once(self, tag: str, work: Callable[[], str]) -> str | None:
-        """The answer of `work`, which the tag remembers; None when it failed, of which the tag and the log tell."""
+        """Run `work` once and keep what it returns in the tag. On failure, log the error, keep it in the tag, and return None."""
         known: str | None = self._client.get_run(self.run_id).data.tags.get(tag)
         if known is not None and not known.startswith(_FAILED):
             return known
         try:
             answer = work()
-        except Exception as error:  # torch.export's and the store's are of many kinds
-            said = f"{_FAILED}{type(error).__name__}: {' '.join(str(error).split())[:400]})"
-            print(f"{self._folder.name}: {tag} is {said}", flush=True)
-            self._client.set_tag(self.run_id, tag, said)
+        except Exception as error:  # torch.export and the store raise many kinds
+            reason = f"{_FAILED}{type(error).__name__}: {' '.join(str(error).split())[:400]})"
+            print(f"{self._folder.name}: {tag} is {reason}", flush=True)
+            self._client.set_tag(self.run_id, tag, reason)
             return None
         self._client.set_tag(self.run_id, tag, answer)
         return answer
@@ -103,7 +102,7 @@ class MlflowRun:
         return exact | ({"mgnet.certificate": certificate["status"]} if "status" in certificate else {})
 
     def _find(self, uri: str) -> str | None:
-        """The run by the id that the folder remembers, else by its tag."""
+        """The run by the id in the link file, else by its tag."""
         from mlflow.exceptions import MlflowException
 
         with suppress(OSError, ValueError, KeyError, MlflowException):
@@ -114,7 +113,7 @@ class MlflowRun:
         if experiment is None:
             return None
         found = self._client.search_runs(
-            [experiment.experiment_id], f"tags.`{IDENTITY_TAG}` = '{self._config['identity']}'", max_results=1
+            [experiment.experiment_id], f"tags.`{RUN_ID_TAG}` = '{self._config['run_id']}'", max_results=1
         )
         return found[0].info.run_id if found else None
 
@@ -126,7 +125,7 @@ class MlflowRun:
         return run.info.run_id
 
     def _describe(self) -> None:
-        """Log parameters, then the data set; whether that is there says whether an earlier attempt came to its end."""
+        """Log parameters, then the data set; if that is there, an earlier attempt was complete."""
         from mlflow.entities import Param
 
         if self._client.get_run(self.run_id).inputs.dataset_inputs:

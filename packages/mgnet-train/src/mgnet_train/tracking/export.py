@@ -8,40 +8,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgnet_train.runs.folder import CONFIG, read_json
-from mgnet_train.runs.journal import CIRCUMSTANCES
+from mgnet_train.runs.folder import read_config
+from mgnet_train.runs.journal import MACHINE_METRICS
 from mgnet_train.tracking.metadata import dataset, describe, tags
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from torch import nn
 
-    from mgnet_models import DataSet
+    from mgnet_records.datasets import DataSetInfo
 
-_EXAMPLES = 2  # torch.export would take a batch of one for a constant
+_EXAMPLES = 2  # torch.export would specialize on a batch of one
 _OTHER_EXAMPLES = 3
 
 
 def log_exported_model(folder: Path, weights: Path, *, run_id: str, uri: str) -> str:
-    """Export the network of a run folder and give it to an MLflow run; the model's address, `models:/m-...`.
+    """Export the network of a run folder and log it to an MLflow run; the model's address, `models:/m-...`.
 
-    The model takes normalised images (b, c, h, w) of the data set's size as float32, for any b, and returns logits, on the
+    The model takes normalized images (b, c, h, w) of the data set's size as float32, for any b, and returns logits, on the
     CPU, in evaluation mode. Raises whatever torch.export, the checkpoint or the store raises, and ValueError when what was
-    exported computes something else; the store learns of no model that could not be exported.
+    exported computes something else; nothing is logged of a model that could not be exported.
     """
     import mgnet_models
+    from mgnet_records.datasets import DATA_SETS
     from mgnet_train.config.network import executed_form
-    from mgnet_train.data.info import FACTS
 
-    config = read_json(folder / CONFIG)
-    network = executed_form(mgnet_models.load_checkpoint(weights), config["recipe"]["form"]).eval()
+    config = read_config(folder)
+    network = executed_form(mgnet_models.load_checkpoint(weights), config["execution"]["form"]).eval()
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "model"
-        save_exported_model(network, FACTS[config["dataset"]].model_data, archive)
-        return _give(archive, config, run_id=run_id, uri=uri)
+        save_exported_model(network, DATA_SETS[config["dataset"]], archive)
+        return _log(archive, config, run_id=run_id, uri=uri)
 
 
-def save_exported_model(network: nn.Module, data: DataSet, path: Path) -> None:
+def save_exported_model(network: nn.Module, data: DataSetInfo, path: Path) -> None:
     """Write a network in evaluation mode as an MLflow model, a new folder, and check that it loads and computes the same.
 
     Raises what torch.export raises, and ValueError for other logits or a number of images that became fixed.
@@ -65,8 +65,8 @@ def save_exported_model(network: nn.Module, data: DataSet, path: Path) -> None:
         try:
             logits = loaded(images)
         except Exception as error:
-            told = " ".join(str(error).split())
-            raise ValueError(f"exported with {_EXAMPLES} images it does not take {_OTHER_EXAMPLES}: {told}") from None
+            reason = " ".join(str(error).split())
+            raise ValueError(f"exported with {_EXAMPLES} images it does not take {_OTHER_EXAMPLES}: {reason}") from None
     if not torch.allclose(logits, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())):
         raise ValueError(f"the exported network's logits differ by {float((logits - expected).abs().max()):.3g}")
 
@@ -80,33 +80,33 @@ def register_model(folder: Path, address: str, *, run_id: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    mlflow.set_tracking_uri(uri)  # the registry looks the model up there, whatever store its client has
-    config, client = read_json(folder / CONFIG), MlflowClient(uri)
+    mlflow.set_tracking_uri(uri)  # the registry looks the model up there, not in its client's store
+    config, client = read_config(folder), MlflowClient(uri)
     name = f"{_plain(config['model'])}-{config['dataset']}"
-    with suppress(MlflowException):  # it exists; what else is wrong, the next call tells
+    with suppress(MlflowException):  # it exists; the next call reports anything else
         client.create_registered_model(name, description=f"One version for each training of {name}.")
     model_id = address.rsplit("/", 1)[-1]
     made = client.create_model_version(
         name, address, run_id=run_id, description=describe(config), await_creation_for=0, model_id=model_id
     )
-    # The tag by which MLflow's pages lead from a logged model to its version.
+    # The tag by which MLflow's pages link a logged model to its version.
     client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": made.version}])})
     return f"{name}/{made.version}"
 
 
-def _signature(data: DataSet) -> ModelSignature:
-    """Any number of normalised images to as many rows of logits."""
+def _signature(data: DataSetInfo) -> ModelSignature:
+    """Any number of normalized images to as many rows of logits."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    images = TensorSpec(np.dtype("float32"), (-1, *data.input_size), "normalised images")
+    images = TensorSpec(np.dtype("float32"), (-1, *data.input_size), "normalized images")
     logits = TensorSpec(np.dtype("float32"), (-1, data.num_classes), "logits")
     return ModelSignature(inputs=Schema([images]), outputs=Schema([logits]))
 
 
-def _give(archive: Path, config: dict[str, Any], *, run_id: str, uri: str) -> str:
-    """Make a model of the run's experiment and put the archive there. mlflow's own call puts it into another experiment."""
+def _log(archive: Path, config: dict[str, Any], *, run_id: str, uri: str) -> str:
+    """Make a logged model in the run's experiment, with the archive. mlflow's own call would use another experiment."""
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
     from mlflow.models.model import MLMODEL_FILE_NAME
@@ -128,7 +128,7 @@ def _give(archive: Path, config: dict[str, Any], *, run_id: str, uri: str) -> st
             m.key, m.value, m.timestamp, m.step, model_id=model.model_id, dataset_name=data["name"], dataset_digest=data["digest"]
         )
         for name in run.data.metrics
-        if not name.startswith(CIRCUMSTANCES)
+        if not name.startswith(MACHINE_METRICS)
         for m in client.get_metric_history(run_id, name)
         if m.step == epochs
     ]

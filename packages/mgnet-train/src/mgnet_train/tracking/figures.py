@@ -1,4 +1,4 @@
-"""Figures of a finished run: its curves and its confusion matrix. Drawn by the sender, not by the training."""
+"""Figures of a finished run: its curves and its confusion matrix. Drawn by the uploader, not by the training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mgnet_train.runs.folder import read_json
+from mgnet_train.runs.folder import CONFUSION, read_json
 from mgnet_train.runs.journal import JOURNAL, Record, read_records
 
-CONFUSION = "confusion.json"
 _MOST_CLASSES_WITH_NUMBERS = 20
 
 
@@ -37,14 +36,14 @@ def _draw_curves(axes: Any, epochs: list[Record]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     steps = [record.step for record in epochs]
-    for one, kind, train, test in zip(axes, ("loss", "accuracy in %"), ("loss", "accuracy"), ("loss", "accuracy_last")):
+    for axis, kind, train, test in zip(axes, ("loss", "accuracy in %"), ("loss", "accuracy"), ("loss", "accuracy_last")):
         for name in (f"train/{train}", f"test/{test}"):
             # Points, so that a run of one epoch shows something.
-            one.plot(steps, [record.metrics[name] for record in epochs], label=name, marker=".")
-        one.set(xlabel="epoch", ylabel=kind)
-        one.xaxis.set_major_locator(MaxNLocator(integer=True))
-        one.grid(alpha=0.3)
-        one.legend()
+            axis.plot(steps, [record.metrics[name] for record in epochs], label=name, marker=".")
+        axis.set(xlabel="epoch", ylabel=kind)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend()
 
 
 def _draw_confusion(axes: Any, counts: np.ndarray[Any, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a run beside its metrics and files: parameters, tags, descriptions, data; each fact once."""
+"""What MLflow's pages show of a run beside its metrics and files: parameters, tags, descriptions, data; each fact once."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ import json
 from contextlib import suppress
 from typing import Any
 
-IDENTITY_TAG = "mgnet.identity"
+RUN_ID_TAG = "mgnet.run_id"
 _DESCRIPTION = "mlflow.note.content"
 
 EXPERIMENT_TAGS = {
     _DESCRIPTION: (
         "One run for each network, data set, recipe, seed and state of the code. "
         "`test/accuracy_last`, after the last epoch, is the result; `test/accuracy_best` is that of the best epoch, chosen by "
-        "looking at the test images. `train/step_loss` and `train/lr` are drawn over updates, all other metrics over epochs."
+        "looking at the test images. `train/step_loss` and `train/lr` are drawn over training steps, all other metrics over epochs."
     ),
 }
 
 
 def parameters(config: dict[str, Any]) -> dict[str, str]:
-    """What decides the numbers, from a run's config.json: network, data, recipe, seed, machine. Without what is not set."""
+    """What decides the numbers, from a run's config.json: network, data, recipe, seed, execution, machine; no empty ones."""
     params = {key: config[key] for key in ("model", "notation", "parameters", "dataset", "seed")}
     params["model_args"] = _further(config["model_args"])
     params |= {f"recipe.{key}": value for key, value in config["recipe"].items()}
-    params |= {f"environment.{key}": value for key, value in config["environment"].items()}
-    params["environment.processes"] = config["processes"]
+    params |= {f"execution.{key}": value for key, value in config["execution"].items()}
+    params |= {f"environment.{key}": value for key, value in config["environment"].items() if key != "packages"}
+    params |= {f"environment.{key}": value for key, value in config["environment"]["packages"].items()}
     return {key: str(value) for key, value in params.items() if value is not None}
 
 
 def tags(config: dict[str, Any]) -> dict[str, str]:
     """What a run is found by and where it came from, with a description for people."""
     found_by = {
-        IDENTITY_TAG: config["identity"],
+        RUN_ID_TAG: config["run_id"],
         "mgnet.recipe_sha256": config["recipe_sha256"],
-        "mgnet.dirty": str(config["dirty"]).lower(),
+        "mgnet.dirty": {True: "true", False: "false", None: "unknown"}[config["dirty"]],
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": "mgnet-train",
         _DESCRIPTION: describe(config),
     }
     if config["commit"]:
         found_by["mlflow.source.git.commit"] = config["commit"]
-    with suppress(OSError, KeyError, ImportError):  # the system knows no name for who sends
+    with suppress(OSError, KeyError, ImportError):  # the system has no name for this user
         found_by["mlflow.user"] = getpass.getuser()
     return found_by
 

@@ -1,7 +1,12 @@
-"""The sender: a process of its own that copies a run's journal to MLflow, while the run trains or afterwards.
+"""The uploader: a process of its own that copies a run's journal to MLflow, while the run trains or afterwards.
 
-A store that is down, dies or hangs holds up the sender and nothing else. `journal.ack` says up to which byte the store has
-the journal, so nothing is lost and, with the original time stamps, nothing is kept twice.
+A store that is down, dies or hangs delays the uploader and nothing else. The offset file says up to which byte of the journal
+MLflow has everything:
+
+1. Read the complete records behind the offset.
+2. Send them. Metrics carry the time at which they were measured, so MLflow keeps one copy of what is sent twice.
+3. Write the new offset, atomically. A kill between 2 and 3 sends the same records again, which step 2 allows; no record is
+   ever lost, because the offset never passes what was sent.
 """
 
 from __future__ import annotations
@@ -12,20 +17,21 @@ import sys
 import time
 from pathlib import Path
 
-from mgnet_train.atomic import write_bytes
+from mgnet_records.files import write_text
 from mgnet_train.errors import BusyError
-from mgnet_train.runs.journal import JOURNAL, Record, read_records
+from mgnet_train.runs.journal import JOURNAL, read_records
 from mgnet_train.runs.lock import exclusive
 from mgnet_train.tracking.uri import store_uri
 
 _PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-ACK = "journal.ack"
-LOG = "sender.log"
+OFFSET = "journal.offset"
+LOG = "uploader.log"
+LOCK = "uploader.lock"
 
 
-def start_sender(folder: Path) -> subprocess.Popen[bytes]:
-    """Send the folder's journal from another process, which ends after the run's last record or this process's death."""
+def start_uploader(folder: Path) -> subprocess.Popen[bytes]:
+    """Upload the folder's journal from another process, which ends after the run's last record or this process's death."""
     with open(folder / LOG, "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "mgnet_train.tracking.uploader", str(folder), str(os.getpid())],
@@ -39,18 +45,18 @@ def start_sender(folder: Path) -> subprocess.Popen[bytes]:
 def unsent(folder: Path) -> bool:
     """Whether the store still lacks a part of the journal."""
     journal = folder / JOURNAL
-    return journal.exists() and acknowledged(folder) < journal.stat().st_size
+    return journal.exists() and sent_bytes(folder) < journal.stat().st_size
 
 
-def acknowledged(folder: Path) -> int:
+def sent_bytes(folder: Path) -> int:
     """The byte offset up to which the store has the journal."""
     try:
-        return int((folder / ACK).read_text(encoding="ascii"))
+        return int((folder / OFFSET).read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
         return 0
 
 
-class Sender:
+class Uploader:
     """Copies one folder's journal; the MLflow run is opened at the first record and again after a failure."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,16 +68,16 @@ class Sender:
         self.has_ended = False
 
     def send_new(self) -> None:
-        """Send what the journal has and the store has not. Raises whatever the store raises; then nothing counts as sent."""
-        records, end = read_records(self._folder / JOURNAL, acknowledged(self._folder))
+        """Send what the journal has and the store does not. Raises whatever the store raises; then the offset stays."""
+        records, end = read_records(self._folder / JOURNAL, sent_bytes(self._folder))  # 1
         if not records:
             return
         self._run = self._run or self._open()
-        self._run.send([record for record in records if record.kind != "end"])
-        last: Record = records[-1]
+        self._run.send([record for record in records if record.kind != "end"])  # 2
+        last = records[-1]
         if last.kind == "end":
             self._run.finish(last.status or "FINISHED", last.time)
-        write_bytes(self._folder / ACK, str(end).encode())
+        write_text(self._folder / OFFSET, str(end))  # 3
         self.has_ended = last.kind == "end"
 
     def follow(self, parent: int) -> None:
@@ -83,7 +89,7 @@ class Sender:
                 self.send_new()
                 pause = _PAUSE
             except Exception as error:  # the store's; whatever it is, the journal keeps the metrics
-                _tell(error)
+                _log(error)
                 self._run = None
                 if orphaned:
                     return
@@ -94,21 +100,24 @@ class Sender:
                 time.sleep(pause)
 
 
-def send_beside(folder: Path, parent: int) -> None:
-    """Follow the folder's journal, after an earlier start's sender that still sends it."""
+def upload_beside(folder: Path, parent: int, *, lock_seconds: float = 300.0) -> None:
+    """Follow the folder's journal, once the uploader of an earlier start has released it.
+
+    Waits in turns of `lock_seconds`, for as long as the process `parent` is this one's parent.
+    """
     while True:
         try:
-            with exclusive(folder / "sender.lock"):
-                return Sender(folder).follow(parent)
+            with exclusive(folder / LOCK, seconds=lock_seconds):
+                return Uploader(folder).follow(parent)
         except BusyError as error:
-            _tell(error)
+            _log(error)
             if os.getppid() != parent:
                 return None
 
 
-def _tell(error: Exception) -> None:
+def _log(error: Exception) -> None:
     print(f"{time.strftime('%FT%TZ', time.gmtime())} {type(error).__name__}: {error}", flush=True)
 
 
 if __name__ == "__main__":
-    send_beside(Path(sys.argv[1]), int(sys.argv[2]))
+    upload_beside(Path(sys.argv[1]), int(sys.argv[2]))

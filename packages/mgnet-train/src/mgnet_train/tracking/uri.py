@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mgnet_train.errors import UserError
+from mgnet_records.errors import InputError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -22,7 +22,7 @@ def store_uri(runs: Path) -> str:
 
 
 def check_store(uri: str) -> None:
-    """Raise UserError, in one line, when the store cannot be reached or is of a kind MLflow no longer takes."""
+    """Raise InputError, in one line, when the store cannot be reached or is of a kind MLflow no longer supports."""
     parts = urlsplit(uri)
     scheme = parts.scheme.split("+")[0]
     if scheme in ("http", "https"):
@@ -40,7 +40,7 @@ def _check_server(uri: str) -> None:
         with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_SECONDS):
             return
     except urllib.error.HTTPError:
-        return  # something answers; a proxy may hide /health or ask for a login that mlflow will give
+        return  # something answers: a proxy may hide /health or require a login that mlflow will give
     except (OSError, ValueError) as error:
         raise _unreachable(uri, str(getattr(error, "reason", error))) from None
 
@@ -66,10 +66,10 @@ def _check_port(uri: str, host: str, port: int) -> None:
         raise _unreachable(uri, str(error)) from None
 
 
-def _unreachable(uri: str, why: str) -> UserError:
+def _unreachable(uri: str, why: str) -> InputError:
     parts = urlsplit(uri)
     shown = uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
-    return UserError(
+    return InputError(
         f"MLflow store {shown!r} cannot be reached ({' '.join(why.split())}): start it, correct or unset {VARIABLE}, "
         "or pass --allow-unreachable-store to train now and send later"
     )

@@ -1,11 +1,9 @@
-"""The two tiers of arithmetic and what each promises.
+"""An execution applied: process-wide settings, and what is done to a network and its batches on one device.
 
-exact: float32 without TF32, deterministic algorithms. The same machine, thread count and recipe give the same bits, also
-       across kills and restarts.
-fast:  bfloat16 autocast; on CUDA also TF32, compiled networks and CUDA graphs. The same samples in the same order; no
-       promise about bits.
-
-The memory layout and the way of the convolutions are the recipe's own fields.
+deterministic: float32 without TF32, deterministic algorithms. The same machine, thread count, recipe and execution give the
+               same bits, also across kills and restarts.
+mixed:         autocast to bfloat16; on CUDA also TF32, compiled networks and CUDA graphs. The same samples in the same order;
+               no promise about bits.
 """
 
 from __future__ import annotations
@@ -13,60 +11,102 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
 from mgnet_models import ShortConvolutions
 from mgnet_models.runtime import winograd_in_c
-from mgnet_train.config.recipe import Recipe
+from mgnet_records.run_result import Execution as ExecutionRecord
+from mgnet_train.config.execution import Execution
+from mgnet_train.config.network import set_recompute
 
 
-class Arithmetic:
-    """One tier on one device."""
+def apply_global_settings(execution: Execution) -> None:
+    """Set PyTorch's process-wide switches for a resolved execution: threads, determinism, TF32, cuDNN's search.
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.is_fast = recipe.precision == "fast"
-        self._device = device
-        resolved = recipe.resolved(device.type)
-        self._layout = torch.channels_last if resolved.layout == "channels_last" else torch.contiguous_format
-        self._may_be_short = resolved.convolution == "winograd" and device.type == "cpu"
-        self._is_short = False
-        if not self.is_fast:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(not self.is_fast)
-        # The deterministic mode would also fill each new tensor with NaN before an operation overwrites it.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = self.is_fast
-        torch.set_float32_matmul_precision("high" if self.is_fast else "highest")
-        torch.backends.cudnn.allow_tf32 = self.is_fast
+    The one function of the package with such effects; a run calls it once, before its network is made. Nothing is restored:
+    they are settings of the process, and a process trains one precision at a time.
+    """
+    is_mixed = execution.precision == "mixed"
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    if not is_mixed:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with fixed workspaces only
+    torch.use_deterministic_algorithms(not is_mixed)
+    # The deterministic mode would also fill each new tensor with NaN before an operation overwrites it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = is_mixed
+    torch.set_float32_matmul_precision("high" if is_mixed else "highest")
+    torch.backends.cudnn.allow_tf32 = is_mixed
 
-    def place(self, network: nn.Module) -> nn.Module:
-        """The network on its device, in the recipe's memory layout."""
-        dtype = torch.bfloat16 if self.is_fast else torch.float32
-        self._is_short = self._may_be_short and ShortConvolutions.matter_to(network, dtype)
-        return network.to(device=self._device, memory_format=self._layout)  # type: ignore[call-overload]
 
-    def speed_up(self, network: nn.Module) -> None:
-        """Compile in place where it pays: on CUDA, with CUDA graphs. Must precede the replication over processes."""
-        if self.is_fast and self._device.type == "cuda":
+class Executor:
+    """A resolved execution on one device. Making one changes nothing; its methods change what they are given."""
+
+    def __init__(self, execution: Execution, device: torch.device) -> None:
+        self.execution, self.device = execution, device
+        self._is_mixed = execution.precision == "mixed"
+        self._format = torch.channels_last if execution.layout == "channels_last" else torch.contiguous_format
+        self._uses_winograd = False
+
+    @property
+    def convolution(self) -> str:
+        """What computes the 3x3 convolutions of the prepared network: "winograd" where at least one is wide enough."""
+        return "winograd" if self._uses_winograd else "direct"
+
+    @property
+    def kernel_backend(self) -> str | None:
+        """What computes the Winograd convolutions; None where there are none."""
+        if not self._uses_winograd:
+            return None
+        return "aten" if winograd_in_c.why_not() else "c"
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """The network on the device, in the memory layout, with the recompute mode and the convolution of the execution.
+
+        Raises InputError for a recompute mode that the network does not have.
+        """
+        dtype = torch.bfloat16 if self._is_mixed else torch.float32
+        may_use = self.execution.convolution == "winograd" and self.device.type == "cpu"
+        self._uses_winograd = may_use and ShortConvolutions.matter_to(network, dtype)
+        set_recompute(network, self.execution.recompute)
+        return network.to(device=self.device, memory_format=self._format)  # type: ignore[call-overload]
+
+    def compile(self, network: nn.Module) -> None:
+        """Compile in place where it pays: mixed precision on CUDA, with CUDA graphs. Before the network is replicated."""
+        if self._is_mixed and self.device.type == "cuda":
             network.compile(mode="reduce-overhead")
 
-    def images(self, images: Tensor) -> Tensor:
-        """A batch in the recipe's memory layout."""
-        return images.contiguous(memory_format=self._layout)
+    def to_memory_format(self, images: Tensor) -> Tensor:
+        """A batch (b, c, h, w) in the execution's memory layout."""
+        return images.contiguous(memory_format=self._format)
 
-    def __str__(self) -> str:
-        """One line for the log."""
-        numbers = "bfloat16 autocast" if self.is_fast else "float32"
-        layout = str(self._layout).removeprefix("torch.").removesuffix("_format")
-        way = f"winograd (in {'torch' if winograd_in_c.why_not() else 'C'})" if self._is_short else "direct"
-        kind = f"{numbers}, {layout}, {way} convolutions on {self._device.type}"
-        return f"arithmetic: {kind} (--precision, --layout, --convolution)"
+    def record(self, processes: int) -> ExecutionRecord:
+        """What config.json and result.json hold, once the network is prepared: the execution as it turned out."""
+        values = {
+            **asdict(self.execution),
+            "convolution": self.convolution,
+            "kernel_backend": self.kernel_backend,
+            "threads": torch.get_num_threads(),
+            "processes": processes,
+        }
+        return ExecutionRecord.model_validate(values)
 
     @contextmanager
     def context(self) -> Iterator[None]:
-        """In this the network, its loss and their derivatives are computed."""
-        tier = torch.autocast(self._device.type, dtype=torch.bfloat16) if self.is_fast else nullcontext()
-        with tier, ShortConvolutions() if self._is_short else nullcontext():
+        """In this context the network, its loss and their derivatives are computed."""
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16) if self._is_mixed else nullcontext()
+        with autocast, ShortConvolutions() if self._uses_winograd else nullcontext():
             yield
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        numbers = "bfloat16 autocast" if self._is_mixed else "float32"
+        backend = f" ({self.kernel_backend})" if self._uses_winograd else ""
+        return (
+            f"execution: {self.execution.precision} ({numbers}), {self.execution.layout}, "
+            f"{self.convolution} convolutions{backend}, "
+            f"recompute {self.execution.recompute}, {self.execution.form} form, on {self.device.type}"
+        )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mgnet_records.datasets import DATA_SETS
 from mgnet_train.data.imagenet.images import IMAGE_SUFFIXES, ImageFiles, StreamedDataset, stem
-from mgnet_train.data.info import FACTS
 from mgnet_train.errors import DataError
 
 
@@ -19,19 +19,19 @@ def open_folder(name: str, root: Path) -> StreamedDataset:
 
 
 def _find(name: str, root: Path, split: str) -> ImageFiles:
-    facts = FACTS[name]
+    info = DATA_SETS[name]
     classes = _classes(root / "train")
     if not classes:
-        raise DataError(f"{root / 'train'} has no class folders: put the images there as {facts.files}")
-    if len(classes) > facts.model_data.num_classes:
-        raise DataError(f"{root / 'train'} has {len(classes)} class folders, more than {facts.model_data.num_classes}")
+        raise DataError(f"{root / 'train'} has no class folders: put the images there as {info.files}")
+    if len(classes) > info.num_classes:
+        raise DataError(f"{root / 'train'} has {len(classes)} class folders, more than {info.num_classes}")
     found = [
         (label, f"{folder}/{file}")
         for label, folder in enumerate(classes)
         for file in sorted(_images(root / split / folder), key=lambda file: (os.path.splitext(file)[0], file))
     ]
     if not found:
-        raise DataError(f"{root / split} has no images: put them there as {facts.files}")
+        raise DataError(f"{root / split} has no images: put them there as {info.files}")
     return _FolderFiles(root / split, found)
 
 
@@ -44,7 +44,7 @@ class _FolderFiles(ImageFiles):
     def encoded(self, index: int) -> bytes:
         return self._path(index).read_bytes()
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         return str(self._path(index))
 
     def names(self) -> Iterable[bytes]:
@@ -58,10 +58,19 @@ class _FolderFiles(ImageFiles):
 
 
 def _classes(train: Path) -> list[str]:
-    """The names of the class folders, sorted; the place is the label."""
-    return sorted(entry.name for entry in os.scandir(train) if entry.is_dir()) if train.is_dir() else []
+    """The names of the class folders, sorted; its index is the label."""
+    return (
+        sorted(entry.name for entry in os.scandir(train) if entry.is_dir() and not entry.name.startswith("."))
+        if train.is_dir()
+        else []
+    )
 
 
 def _images(folder: Path) -> list[str]:
     names = os.listdir(folder) if folder.is_dir() else []
-    return [name for name in names if name.lower().endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES))]
+    # A dot begins the names of what is no image: .ipynb_checkpoints, macOS's ._0.JPEG beside 0.JPEG.
+    return [
+        name
+        for name in names
+        if not name.startswith(".") and name.lower().endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES))
+    ]

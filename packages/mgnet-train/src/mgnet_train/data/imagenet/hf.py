@@ -29,16 +29,17 @@ def find_rows(folder: Path, split: str, *, cache: Path) -> ImageFiles:
     try:
         # The path is absolute, so that nothing is looked up on a hub.
         return _RowFiles(create_dataset(f"hfds/{folder.resolve()}", root=root, split=asked).reader, f"{folder}, {asked}")
-    except Exception as error:  # datasets raises what its parts raise
-        told = " ".join(str(error).split())
-        raise DataError(f"{folder} has no images and labels that timm can open, {asked} ({type(error).__name__}: {told})") from None
+    except Exception as error:  # datasets passes on the errors of its parts
+        raise DataError(
+            f"{folder} has no images and labels that timm can open, {asked} ({type(error).__name__}: {error})"
+        ) from None
 
 
 class _RowFiles(ImageFiles):
-    def __init__(self, reader: Any, told: str) -> None:
+    def __init__(self, reader: Any, source: str) -> None:
         import pyarrow.compute as pc
 
-        self._reader, self._told = reader, told
+        self._reader, self._source = reader, source
         table = reader.dataset.with_format("arrow")[:]  # mapped into memory, no image is read
         paths = pc.fill_null(pc.struct_field(table["image"], "path"), "").to_pylist()
         names = np.array([stem(path.encode()) for path in paths], dtype=np.bytes_)
@@ -51,13 +52,13 @@ class _RowFiles(ImageFiles):
         try:
             image, _ = self._reader[int(self._rows[index])]
         except (AssertionError, TypeError):  # a row with neither content nor path
-            raise FileNotFoundError(self.place(index)) from None
+            raise FileNotFoundError(self.location(index)) from None
         with image:
             content: bytes = image.read()
         return content
 
-    def place(self, index: int) -> str:
-        return f"{self._told}: row {self._rows[index]}"
+    def location(self, index: int) -> str:
+        return f"{self._source}: row {self._rows[index]}"
 
     def names(self) -> Iterable[bytes]:
         return self._names

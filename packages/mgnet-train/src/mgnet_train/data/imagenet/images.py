@@ -1,7 +1,7 @@
 """Data sets of encoded images, too many for memory: what every kind of storage must offer, and decoding one image.
 
-Images are sorted by class and then by name, whatever keeps them. So their numbers, and with them the keyed order and the
-digest, belong to the data set: the same files train to the same bits from a folder and from shards.
+Images are sorted by class and then by name, wherever they are stored. So their indices, and with them the order of an epoch
+and the digest, belong to the data set: the same files train to the same bits from a folder, from shards and from rows.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from mgnet_train.data.info import FACTS, Facts
+from mgnet_records.datasets import DATA_SETS, DataSetInfo
 from mgnet_train.errors import DataError
 
 IMAGE_SUFFIXES = ("jpeg", "jpg", "png")
 
 
 class ImageFiles(ABC):
-    """The images of one split: `labels` (n,) int64, rising. Names and places live in arrays, which worker processes share."""
+    """The images of one split: `labels` (n,) int64, ascending. Names and locations are in arrays, which worker processes share."""
 
     labels: NDArray[np.int64]
 
@@ -38,8 +38,8 @@ class ImageFiles(ABC):
         """The file of one image. Raises OSError when it cannot be read."""
 
     @abstractmethod
-    def place(self, index: int) -> str:
-        """Where one image is kept, for people."""
+    def location(self, index: int) -> str:
+        """Where one image is stored, for messages."""
 
     @abstractmethod
     def names(self) -> Iterable[bytes]:
@@ -47,7 +47,7 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def sizes(self) -> Iterable[int]:
-        """The bytes of each image's file."""
+        """The size of each image's file in bytes."""
 
 
 class StreamedDataset:
@@ -58,13 +58,13 @@ class StreamedDataset:
         self._find = find
 
     @property
-    def facts(self) -> Facts:
-        return FACTS[self.name]
+    def info(self) -> DataSetInfo:
+        return DATA_SETS[self.name]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of what the network sees, in pixels."""
-        return self.facts.model_data.input_size[1:]
+        return self.info.input_size[1:]
 
     @cached_property
     def train(self) -> ImageFiles:
@@ -78,8 +78,8 @@ class StreamedDataset:
     def sha256(self) -> str:
         """Digest of split, label, name without suffix, and size in bytes of every image; not of their content.
 
-        It tells of images that are missing, new, cut short, encoded anew or labelled otherwise, and not of bytes that changed
-        inside a file that kept its size: that takes reading everything (mgnet_train.data.digest).
+        It changes with images that are missing, new, truncated, encoded again or labeled differently. It does not change with
+        bytes inside a file that keeps its size: to notice those, everything must be read (mgnet_train.data.digest).
         """
         digest = hashlib.sha256()
         for split, files in (("train", self.train), ("val", self.test)):
@@ -88,11 +88,11 @@ class StreamedDataset:
         return digest.hexdigest()
 
     def _checked(self, split: str) -> ImageFiles:
-        files, classes = self._find(split), self.facts.model_data.num_classes
+        files, classes = self._find(split), self.info.num_classes
         wrong = np.flatnonzero((files.labels < 0) | (files.labels >= classes))
         if len(wrong):
-            place, label = files.place(int(wrong[0])), files.labels[wrong[0]]
-            raise DataError(f"{place} has label {label}, outside 0..{classes - 1} of {self.name}: get its files anew")
+            location, label = files.location(int(wrong[0])), files.labels[wrong[0]]
+            raise DataError(f"{location} has label {label}, outside 0..{classes - 1} of {self.name}: get its files again")
         return files
 
 
@@ -102,7 +102,7 @@ def stem(file: bytes) -> bytes:
 
 
 def decode(content: bytes) -> Tensor | None:
-    """An encoded image as (3, height, width) uint8 RGB, whatever its mode; None when it is damaged."""
+    """An encoded image as (3, height, width) uint8 RGB, whatever its mode; None when it is corrupt."""
     try:
         with Image.open(BytesIO(content)) as image:
             return transforms.pil_to_tensor(image.convert("RGB"))

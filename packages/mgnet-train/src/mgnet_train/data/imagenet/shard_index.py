@@ -1,7 +1,7 @@
-"""Where each image lies in tar shards (webdataset's layout): they are looked through once, and what was found is kept.
+"""Where each image is in tar shards (webdataset's layout): the shards are scanned once, and the index is cached.
 
-The index is kept in the user's cache folder, since shards often lie where nothing can be written. It holds for the sizes and
-times of change that the shards had.
+The cache is in the user's cache folder, because shards are often on a read-only disk. It is valid as long as the shards have
+the sizes and modification times that they had.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from mgnet_train.atomic import write_bytes
+from mgnet_records.errors import InputError
+from mgnet_records.files import write_bytes
 from mgnet_train.data.imagenet.images import IMAGE_SUFFIXES
 from mgnet_train.errors import DataError
 
@@ -44,9 +45,9 @@ class ShardIndex:
 
 
 def index_of(paths: Sequence[Path], *, workers: int) -> ShardIndex:
-    """The samples of all shards, in the order of the shards; `workers` processes look through those that are not known yet.
+    """The samples of all shards, in the order of the shards; `workers` processes scan them when the cache does not have them.
 
-    Raises DataError for a shard that is missing or damaged, and for a sample without image or label.
+    Raises DataError for a shard that is missing or corrupt, and for a sample without image or label.
     """
     try:
         states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -56,8 +57,8 @@ def index_of(paths: Sequence[Path], *, workers: int) -> ShardIndex:
     kept = _cache() / f"{hashlib.sha256(repr([str(path.resolve()) for path in paths]).encode()).hexdigest()[:16]}.npz"
     index = _read(kept, state)
     if index is None:
-        index = _look_through(paths, workers)
-        with suppress(OSError):  # without a cache the next start looks again
+        index = _scan_all(paths, workers)
+        with suppress(OSError, InputError):  # without a cache the next start scans again
             _write(kept, state, index)
     return index
 
@@ -71,7 +72,7 @@ def _read(kept: Path, state: str) -> ShardIndex | None:
         arrays = np.load(BytesIO(kept.read_bytes()))
         if str(arrays["state"]) == state:
             return ShardIndex(**{field.name: arrays[field.name] for field in fields(ShardIndex)})
-    except Exception:  # a damaged file can raise anything
+    except Exception:  # a corrupt file can raise anything
         pass
     return None
 
@@ -83,8 +84,8 @@ def _write(kept: Path, state: str, index: ShardIndex) -> None:
     write_bytes(kept, content.getvalue())
 
 
-def _look_through(paths: Sequence[Path], workers: int) -> ShardIndex:
-    print(f"looking through {len(paths)} shards in {paths[0].parent}, once", file=sys.stderr)
+def _scan_all(paths: Sequence[Path], workers: int) -> ShardIndex:
+    print(f"scanning {len(paths)} shards in {paths[0].parent}, once", file=sys.stderr)
     loader = DataLoader(
         _Shards(paths),
         batch_size=None,
@@ -108,7 +109,7 @@ _Sample = tuple[bytes, int, int, int]
 
 
 class _Shards(Dataset[Any]):
-    """What is in each shard, or a line that says what is wrong with it: an error would lose its one line between processes."""
+    """The samples of each shard, or the message of what is wrong with it: raised in a worker, it would come as a traceback."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -121,7 +122,7 @@ class _Shards(Dataset[Any]):
         try:
             return _scan(path)
         except (OSError, tarfile.TarError) as error:
-            return f"{path} is no whole tar file ({error}): get it anew, not compressed"
+            return f"{path} is no whole tar file ({error}): get it again, not compressed"
         except DataError as error:
             return str(error)
 
@@ -136,14 +137,15 @@ def _scan(path: Path) -> list[_Sample]:
                 continue
             if image is None or "cls" not in files:
                 lacks = "label (.cls)" if image is not None else f"image (.{', .'.join(IMAGE_SUFFIXES)})"
-                raise DataError(f"{path}: {key} has no {lacks}: write the shard anew")
+                raise DataError(f"{path}: {key} has no {lacks}: write the shard again")
             shard.seek(files["cls"].offset_data)
             label = _label(path, key, shard.read(files["cls"].size))
             samples.append((os.fsencode(key), label, image.offset_data, image.size))
-        # Behind a damaged header, and at the end of a file cut short between two members, tarfile just stops.
+        # After a corrupt header, and at the end of a file truncated between two members, tarfile just stops:
+        # a whole archive has an empty block there.
         shard.seek(tar.offset)
         if shard.read(_BLOCK) != bytes(_BLOCK):
-            raise DataError(f"{path} is cut short or damaged at byte {tar.offset}: get it anew")
+            raise DataError(f"{path} is truncated or corrupt at byte {tar.offset}: get it again")
     return samples
 
 
@@ -159,4 +161,4 @@ def _label(path: Path, key: str, content: bytes) -> int:
     try:
         return int(content)
     except ValueError:
-        raise DataError(f"{path}: {key} has the label {content[:20]!r}, no number: write the shard anew") from None
+        raise DataError(f"{path}: {key} has the label {content[:20]!r}, no number: write the shard again") from None

@@ -1,7 +1,7 @@
-"""Images in tar shards (webdataset's layout), found by timm's factory and read at random.
+"""Images in tar shards (webdataset's layout), found by timm's factory and read by random access.
 
-timm's own reader for them runs through shards with a shuffle buffer whose content depends on workers, processes and where a
-start began. Here every image is read from its place in its shard, so that shards keep what the image folder promises.
+timm's own reader runs through the shards with a shuffle buffer whose content depends on workers, processes and the step at
+which a start began. Here every image is read from its offset in its shard, so that shards give what the image folder gives.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def find_shards(folder: Path, split: str, *, workers: int) -> ImageFiles:
     index = index_of(paths, workers=workers)
     for path, count, length in zip(paths, np.bincount(index.shards, minlength=len(paths)), lengths):
         if count != length:
-            raise DataError(f"{path} has {count} images, its folder's info file says {length}: get it anew")
+            raise DataError(f"{path} has {count} images, its folder's info file says {length}: get it again")
     if not len(index.labels):
-        raise DataError(f"the shards of {split} in {folder} hold no images: get them anew")
+        raise DataError(f"the shards of {split} in {folder} hold no images: get them again")
     return _ShardFiles(paths, index)
 
 
@@ -44,7 +44,7 @@ class _ShardFiles(ImageFiles):
             shard.seek(self._offsets[index])
             return shard.read(self._sizes[index])
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         return f"{self._paths[self._shards[index]]}: {self._keys[index].decode(errors='replace')}"
 
     def names(self) -> Iterable[bytes]:
@@ -55,21 +55,21 @@ class _ShardFiles(ImageFiles):
 
 
 def _shards(folder: Path, split: str) -> tuple[list[Path], list[int]]:
-    """The shards of a split, and their numbers of images where the folder's info file tells them."""
+    """The shards of a split, and their numbers of images where the folder's info file has them."""
     from timm.data import create_dataset
 
     if any((folder / name).exists() for name in ("_info.json", "info.json")):
         asked = {"train": "train", "val": "validation"}[split]
     else:
         asked = "::".join(sorted(path.name for path in folder.glob("*.tar") if split in path.name))
-        # timm would tell that there is no info file, whose place the names of the shards have just taken.
+        # timm would warn that there is no info file; the names of the shards replace it.
         logging.getLogger("timm.data.readers.reader_wds").setLevel(logging.ERROR)
     if not asked:
         raise DataError(f"{folder} has neither _info.json nor shards with {split!r} in their names (*{split}*.tar): put them there")
     try:
         found = create_dataset("wds/", root=str(folder), split=asked).reader.split_info
     except Exception as error:  # an info file can be wrong in many ways
-        raise DataError(f"{folder} cannot be opened by timm ({type(error).__name__}: {error}): get its info file anew") from None
+        raise DataError(f"{folder} cannot be opened by timm ({type(error).__name__}: {error}): get its info file again") from None
     if found.alt_label:
         raise DataError(f"{folder} keeps its labels as {found.alt_label!r}, not in .cls files: use shards of the plain data set")
     return [folder / name for name in found.filenames], list(found.shard_lengths)
