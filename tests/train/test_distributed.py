@@ -49,7 +49,7 @@ def test_two_processes_train_as_one_and_test_every_image_once(
     result = json.loads((folder / "result.json").read_text())
     assert result["test"]["n"] == 360
     assert _epochs(folder)[0]["train/loss"] == pytest.approx(_epochs(alone.folder)[0]["train/loss"], rel=0.05)
-    assert json.loads((folder / "config.json").read_text())["processes"] == 2
+    assert json.loads((folder / "config.json").read_text())["execution"]["processes"] == 2
 
 
 def test_without_batch_statistics_two_processes_end_where_one_does(

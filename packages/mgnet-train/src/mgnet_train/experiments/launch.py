@@ -116,7 +116,13 @@ class Task:
 
     def __call__(self) -> None:
         """Run to the end. Raises CalledProcessError for an exit code that is not 0."""
-        self._process = subprocess.Popen(self._command)
+        # A warning between the start of the process and this assignment would find no process to pass it on to.
+        warnings = {signal.SIGUSR1, signal.SIGUSR2}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, warnings)
+        try:
+            self._process = subprocess.Popen(self._command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = self._process.wait()
         if code:
             raise subprocess.CalledProcessError(code, self._command)
