@@ -8,25 +8,28 @@ RUNS ?= runs
 SITE ?= build/site
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint nightly site bench weights pins clean
+.PHONY: help setup demo test lint nightly site bench weights dist pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with exactly the pinned packages
 
+# mgnet-kernels is always built: its libraries lie in the source tree, where a cached build does not put them.
 # Debian's Python may lack ensurepip, so the environment is made without pip and filled from outside.
-$(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml
+$(STAMP): requirements.txt constraints.txt pyproject.toml packages/*/pyproject.toml leaderboard/pyproject.toml \
+		packages/mgnet-kernels/hatch_build.py packages/mgnet-kernels/src/mgnet_kernels/csrc/winograd.c
 	@echo "setup: a virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
 	@echo "setup: uv, which installs the rest"
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check $$(grep '^uv==' constraints.txt)
 	@echo "setup: pinned packages (torch with its CUDA libraries is the large one: 20 seconds to 3 minutes)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
+	@$(BIN)/uv pip install --quiet --reinstall-package mgnet-kernels --python $(BIN)/python -c constraints.txt -r requirements.txt || { \
 	  echo "setup: once more with the system's certificates"; \
-	  $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
+	  $(BIN)/uv pip install --quiet --reinstall-package mgnet-kernels --system-certs --python $(BIN)/python -c constraints.txt -r requirements.txt; }
 	@touch $(STAMP)
+	@$(BIN)/python -m mgnet_kernels | sed -n 's/^\(backend\|reason\)/setup: convolution kernel, \1/p'
 	@echo "setup: done"
 
 demo: $(STAMP)  ## the main job: train on real digits, verify, build the page
@@ -55,9 +58,16 @@ bench: $(STAMP)  ## measure speed: the short set, ratios in one run
 weights: $(STAMP)  ## train again the weights that mgnet-models ships
 	$(BIN)/python ci/pretrained.py
 
+dist: $(STAMP)  ## wheels and source archives of all packages, in dist/
+	rm -rf dist
+	@for package in packages/* leaderboard; do \
+	  $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; \
+	done
+	@ls dist
+
 pins: $(STAMP)  ## write constraints.txt anew: exact versions, no hosts
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package hatchling --python $(BIN)/python requirements.txt -o build/pins.txt
 	@grep -v '^-e\|^\.' build/pins.txt > constraints.txt && $(BIN)/python ci/hosts.py
 
 clean:  ## remove what was built, not the environment
-	rm -rf build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

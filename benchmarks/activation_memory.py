@@ -1,4 +1,4 @@
-"""What does each memory mode keep, what does it cost in time, and how far does the process grow?
+"""What does each recompute mode keep, what does it cost in time, and how far does the process grow?
 
 python -m benchmarks.activation_memory [--nu 2 32] [--channels 64] [--rounds 5]
 Saved bytes are counted and do not depend on the machine. Time: variants in turn in one process that keeps freed memory.
@@ -18,19 +18,19 @@ from benchmarks.peak import seeded_batch
 from benchmarks.processes import run
 from benchmarks.report import print_timing, write
 from benchmarks.same_function import check_training
+from benchmarks.saved_tensors import saved_bytes
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
-from mgnet_models.runtime.saved_tensors import saved_bytes
 from mgnet_train.train.allocator import set_allocator
 
 VARIANTS = (
     "residual channels_last winograd",  # first: the default, of which the costs are multiples
     "literal",
-    "residual channels_last winograd lean",
-    "residual channels_last winograd leaner",
-    "residual channels_last winograd deep",
+    "residual channels_last winograd selective",
+    "residual channels_last winograd full",
+    "residual channels_last winograd sublinear",
     "residual channels_last winograd bf16",
-    "residual channels_last winograd bf16 deep",
+    "residual channels_last winograd bf16 sublinear",
 )
 _RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
 
@@ -74,9 +74,9 @@ def measure(nu: int, arguments: argparse.Namespace) -> dict[str, object]:
     growth = [run([*shared, "--grow", words], _RETURNED)["growth_mib"] for words in arguments.variants]
     rows = in_turn({one.name: one.training_step(x, y) for one in variants}, rounds=arguments.rounds, clock=arguments.clock)
     columns = {
-        "time, default = 1": [f"{1 / row.ratio:.2f}" for row in rows],
+        "time, none = 1": [f"{1 / row.ratio:.2f}" for row in rows],
         "saved MiB": [f"{count / 2**20:.1f}" for count in saved],
-        "saved, literal = 1": [f"{count / literal:.3f}" for count in saved],
+        "saved, feature form = 1": [f"{count / literal:.3f}" for count in saved],
         "RSS growth MiB": [f"{value:.0f}" for value in growth],
     }
     print_timing(f"memory, {notation}, batch {arguments.batch}", rows, columns)

@@ -15,12 +15,12 @@ import torch
 
 from benchmarks.peak import seeded_batch
 from benchmarks.report import print_table, write
+from benchmarks.saved_tensors import saved_bytes
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
 from mgnet_models import Notation
-from mgnet_models.runtime.saved_tensors import saved_bytes
 from mgnet_train.train.allocator import set_allocator
-from mgnet_verify.closed_form import Shape, macs
+from mgnet_verify.counts.closed_form.mgnet import Shape, macs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ EXECUTIONS = (
     ("residual channels_last", True, "eager"),
     ("literal bf16", True, "eager"),
     ("residual channels_last bf16", True, "eager"),
-    ("residual channels_last bf16 lean", True, "eager"),
+    ("residual channels_last bf16 selective", True, "eager"),
     ("residual channels_last bf16", True, "compiled"),
     ("residual channels_last bf16", True, "compiled, CUDA graphs"),
 )

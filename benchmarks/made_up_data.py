@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mgnet_models import DATA_SETS
+from mgnet_records.datasets import DATA_SETS
 from mgnet_train.data.dataset import ResidentDataset, Split
 
 

@@ -19,8 +19,8 @@ _STEPS = ("literal", "residual channels_last winograd", "residual channels_last 
 _MEMORY = (
     "residual channels_last winograd",
     "literal",
-    "residual channels_last winograd lean",
-    "residual channels_last winograd deep",
+    "residual channels_last winograd selective",
+    "residual channels_last winograd sublinear",
 )
 SHORT = (
     "startup --rounds 1",

@@ -8,7 +8,6 @@ The allocator keeps freed memory for all variants alike (see benchmarks.as_shipp
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,8 +24,8 @@ VARIANTS = (
     "residual",
     "residual channels_last",
     "residual channels_last winograd",
-    "residual channels_last winograd lean",
-    "residual channels_last winograd leaner",
+    "residual channels_last winograd selective",
+    "residual channels_last winograd full",
     "literal bf16",
     "residual channels_last bf16",
     "residual channels_last winograd bf16",
@@ -71,7 +70,7 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
     x, y = seeded_batch(arguments.size, batch, CLASSES)
     steps = {candidate.name: candidate.training_step(x, y) for candidate in variants}
     # The operations of the direct way, whichever way is taken, so that the rates compare.
-    flops = {one.name: flops_of(replace(one, winograd=False).training_step(x, y)) for one in variants}
+    flops = {one.name: flops_of(one.training_step(x, y)) for one in variants}
     rows = in_turn(steps, rounds=arguments.rounds, clock=arguments.clock)
     speeds = [achieved(flops[row.name], row.median, peak.get("bf16" if "bf16" in row.name else "fp32", 0)) for row in rows]
     print_timing(f"training step, {notation}, batch {batch}", rows, {"GFLOP/s (of FMA peak)": speeds})

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgnet_models import MgNet, Notation, ShortConvolutions
+from mgnet_models import RECOMPUTE_MODES, MgNet, Notation, use_winograd
 from mgnet_models.weights.released_code import from_authors
 
 CLASSES = 100
@@ -31,7 +31,6 @@ class Variant:
     forward: Callable[[Tensor], Tensor]
     channels_last: bool = False
     bf16: bool = False
-    winograd: bool = False
     ours: MgNet | None = None  # for a network of other names: the one whose names its gradients are to have
 
     def images(self, x: Tensor) -> Tensor:
@@ -76,8 +75,7 @@ class Variant:
 
     @contextmanager
     def _precision(self, device: str) -> Iterator[None]:
-        precision = torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext()
-        with precision, ShortConvolutions() if self.winograd else nullcontext():
+        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             yield
 
 
@@ -99,22 +97,23 @@ def _disturb_norms(model: nn.Module) -> None:
 
 
 def variant(model: MgNet, text: str) -> Variant:
-    """A copy of `model` executed as the words say: literal or residual, then channels_last, bf16, winograd, a memory mode."""
+    """A copy of `model` executed as the words say: literal or residual, then channels_last, bf16, winograd, a recompute mode."""
     words = text.split()
     network = copy.deepcopy(model)
     for word in words[1:]:
-        if word in ("lean", "leaner", "deep"):
-            network.set_memory_mode(cast(Any, word))
+        if word in RECOMPUTE_MODES:
+            network.set_recompute(word)
     channels_last = "channels_last" in words
+    if "winograd" in words:
+        use_winograd(network)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
     return Variant(
         name=text,
         network=network,
-        forward=network.forward_literal if words[0] == "literal" else network,
+        forward=network.forward_feature_form if words[0] == "literal" else network,
         channels_last=channels_last,
         bf16="bf16" in words,
-        winograd="winograd" in words,
     )
 
 

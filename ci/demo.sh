@@ -18,6 +18,5 @@ step "hold the paper's printed counts against the exact ones"
 "$BIN/mgnet-verify" audit --json "$RUNS/verified/audit.json" | tail -n 4
 
 step "build the leaderboard"
-"$BIN/mgnet-leaderboard" export --runs "$RUNS" --records "$RUNS/records"
-"$BIN/mgnet-leaderboard" ingest "$RUNS"/verified/*.json --records "$RUNS/records"
+"$BIN/mgnet-leaderboard" ingest "$RUNS" "$RUNS"/verified/*.json --records "$RUNS/records"
 "$BIN/mgnet-leaderboard" build --records "$RUNS/records" --out "$SITE"

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("packages/mgnet-records", "packages/mgnet-models", "packages/mgnet-train", "packages/mgnet-verify", "leaderboard")
+PACKAGES = (
+    "packages/mgnet-records",
+    "packages/mgnet-kernels",
+    "packages/mgnet-models",
+    "packages/mgnet-train",
+    "packages/mgnet-verify",
+    "leaderboard",
+)
 _HEADING = re.compile(r"^## (\d+\.\d+\.\d+)", re.MULTILINE)
 
 

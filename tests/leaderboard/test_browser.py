@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from chromium import By, Keys, Select, WebDriverWait, needs_chromium, start_chromium
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "leaderboard" / "node_modules" / "axe-core" / "axe.min.js"
@@ -87,7 +87,7 @@ def site(
 
     Committed measurements and certificates grow in number, so the tests of behaviour leave them aside.
     """
-    from mgnet_leaderboard.records import path_of, text_of
+    from mgnet_leaderboard.records.union import path_of, text_of
 
     folder = tmp_path_factory.mktemp("browser")
     for name, value in (("report", report), ("demo", demo)):
@@ -222,7 +222,7 @@ def test_two_rows_are_compared_by_keyboard(browser: Browser) -> None:
     browser.press(Keys.ENTER)
     assert browser.find("#compare").get_attribute("open") is not None
     assert "8,301,924" in browser.find("#compare-table").text
-    assert "0.3 standard errors of a test set of 10,000 images: within its noise." in browser.find("#compare-note").text
+    assert "0.3 standard errors of a test set of 10,000 images: not significant." in browser.find("#compare-note").text
     browser.press(Keys.ESCAPE)
     assert browser.find("#compare").get_attribute("open") is None
     assert "compare=" in browser.chrome.current_url
@@ -334,8 +334,8 @@ def axe(browser: Browser) -> list[str]:
 def test_axe_finds_no_violation_on_any_page(on_disk: Browser, scheme: str, width: int) -> None:
     on_disk.size(width, 900)
     on_disk.media(scheme=scheme)
-    proof = next((Path(on_disk.address.removeprefix("file://")) / "proof").iterdir()).stem
-    for page in (*PAGES, f"proof/{proof}"):
+    certificate = next((Path(on_disk.address.removeprefix("file://")) / "certificate").iterdir()).stem
+    for page in (*PAGES, f"certificate/{certificate}"):
         on_disk.open(page)
         assert axe(on_disk) == [], page
 
@@ -349,7 +349,7 @@ def test_axe_finds_no_violation_in_the_open_comparison(on_disk: Browser) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_colours_follow_the_readers_scheme(on_disk: Browser, scheme: str) -> None:
+def test_the_colors_follow_the_readers_scheme(on_disk: Browser, scheme: str) -> None:
     on_disk.media(scheme=scheme)
     on_disk.open("index")
     shades = on_disk.run("return getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").rstrip(")")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.evidence import Evidence, gathered
-from mgnet_leaderboard.judged import judged
-from mgnet_leaderboard.results_folder import read_results
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.statistics.comparisons import compared
+from mgnet_leaderboard.store.evidence import Evidence, gathered
+from mgnet_leaderboard.store.folder import read_results
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 
@@ -33,14 +33,14 @@ def test_every_printed_row_of_both_versions_is_there(evidence: Evidence) -> None
     assert sum(row.quoted for row in evidence.claims.rows) == 15
 
 
-def test_all_twenty_pairs_with_shared_a_point_its_way_and_none_is_resolved(evidence: Evidence) -> None:
+def test_all_twenty_pairs_with_shared_a_point_its_way_and_none_is_significant(evidence: Evidence) -> None:
     assert evidence.claims is not None
     assert evidence.comparisons is not None
-    families = {family.family.id: family for family in judged(evidence.claims, evidence.comparisons)}
+    families = {asked.question.id: asked for asked in compared(evidence.claims, evidence.comparisons)}
     shared = families["shared-a"]
-    assert (len(shared.pairs), shared.for_it, shared.count("resolved")) == (20, 20, 0)
-    assert max(abs(pair.judgement.z) for pair in shared.pairs) == pytest.approx(1.3, abs=0.05)
-    own = {pair.better.id: pair.judgement.z for pair in families["own-b-mgnet"].pairs}
+    assert (len(shared.pairs), shared.for_it, shared.count("significant")) == (20, 20, 0)
+    assert max(abs(pair.sampled.z) for pair in shared.pairs) == pytest.approx(1.3, abs=0.05)
+    own = {pair.better.id: pair.sampled.z for pair in families["own-b-mgnet"].pairs}
     assert own["v2/table11/mgnet_2-2-2-2_c64-128-256-512_Bi/imagenet"] == pytest.approx(3.7, abs=0.1)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured, summarise
-from mgnet_leaderboard.records import path_of
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, summarize
+from mgnet_leaderboard.records.union import path_of
 
 Measure = Callable[..., Measured]
 Place = Callable[..., Path]
-Refused = Callable[..., str]
+Rejected = Callable[..., str]
 
 
 def contributed(measured: Measure, corrects: tuple[int, ...] = (350, 351)) -> Measured:
@@ -62,55 +62,55 @@ def test_more_seeds_are_accepted_and_the_old_mean_is_shown(
 
 def with_a_better_seed(record: Measured) -> Measured:
     runs = (record.runs[0].model_copy(update={"correct_last": 360, "correct_best": 360}), *record.runs[1:])
-    return record.model_copy(update={"runs": runs, "summary": summarise(runs, record.dataset.n)})
+    return record.model_copy(update={"runs": runs, "summary": summarize(runs, record.dataset.n)})
 
 
 def without_the_last_seed(record: Measured) -> Measured:
     runs = record.runs[:-1]
-    return record.model_copy(update={"runs": runs, "summary": summarise(runs, record.dataset.n)})
+    return record.model_copy(update={"runs": runs, "summary": summarize(runs, record.dataset.n)})
 
 
 @pytest.mark.parametrize("cheat", [with_a_better_seed, without_the_last_seed])
 def test_a_seed_on_the_board_cannot_be_changed_or_dropped(
-    base: Path, head: Path, measured: Measure, place: Place, refused: Refused, cheat: Callable[[Measured], Measured]
+    base: Path, head: Path, measured: Measure, place: Place, rejected: Rejected, cheat: Callable[[Measured], Measured]
 ) -> None:
     place(head, cheat(contributed(measured)))
-    assert "was changed or dropped" in refused("check", "--results", head, "--base", base)
+    assert "was changed or dropped" in rejected("check", "--results", head, "--base", base)
 
 
 def test_the_link_of_a_record_on_the_board_cannot_be_changed(
-    base: Path, head: Path, measured: Measure, place: Place, refused: Refused
+    base: Path, head: Path, measured: Measure, place: Place, rejected: Rejected
 ) -> None:
     place(head, contributed(measured).model_copy(update={"link": "https://example.org/elsewhere"}))
-    assert "the link was changed" in refused("check", "--results", head, "--base", base)
+    assert "the link was changed" in rejected("check", "--results", head, "--base", base)
 
 
-def test_a_record_cannot_be_removed(base: Path, head: Path, measured: Measure, refused: Refused) -> None:
+def test_a_record_cannot_be_removed(base: Path, head: Path, measured: Measure, rejected: Rejected) -> None:
     (head / path_of(measured())).unlink()
-    assert "records are never removed" in refused("check", "--results", head, "--base", base)
+    assert "records are never removed" in rejected("check", "--results", head, "--base", base)
 
 
 def test_a_result_cannot_be_passed_off_as_the_projects_own(
-    base: Path, head: Path, measured: Measure, place: Place, refused: Refused
+    base: Path, head: Path, measured: Measure, place: Place, rejected: Rejected
 ) -> None:
     place(head, measured((359,), series="new", model="mgnet_2_2_c64_bl"))
-    assert "names no contributor" in refused("check", "--results", head, "--base", base)
+    assert "names no contributor" in rejected("check", "--results", head, "--base", base)
 
 
 @pytest.mark.parametrize(
     "folder, old, new",
     [
-        ("claims", '"8.3M"', '"8.4M"'),
+        ("claims", '"79.94"', '"79.95"'),
         ("verified", '"examples": 100', '"examples": 999'),
         ("demo", '"predicted": 3', '"predicted": 4'),
     ],
 )
 def test_the_other_kinds_of_evidence_cannot_be_contributed_as_data(
-    base: Path, head: Path, refused: Refused, folder: str, old: str, new: str
+    base: Path, head: Path, rejected: Rejected, folder: str, old: str, new: str
 ) -> None:
     path = next((head / folder).glob("*.json"))
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
-    line = refused("check", "--results", head, "--base", base)
+    line = rejected("check", "--results", head, "--base", base)
     assert "only measured records are contributed as data" in line

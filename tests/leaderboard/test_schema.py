@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.records import text_of
+from mgnet_leaderboard.records.measured import Measured
+from mgnet_leaderboard.records.union import text_of
 
 Json = dict[str, Any]
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
@@ -43,7 +43,7 @@ def test_all_three_kinds_of_evidence_and_the_demo_fit_the_schema(validator: json
 
 @pytest.mark.parametrize(
     "change",
-    [{"rank": 1}, {"schema_version": 2}, {"kind": "proven"}, {"model": "../x"}, {"id": "short"}, {"runs": []}, {"epochs": "12"}],
+    [{"rank": 1}, {"schema_version": 1}, {"kind": "proven"}, {"model": "../x"}, {"id": "short"}, {"runs": []}, {"epochs": "12"}],
 )
 def test_the_schema_refuses_what_the_models_refuse(
     validator: jsonschema.Draft202012Validator, measured: Callable[..., Measured], change: Json

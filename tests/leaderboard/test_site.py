@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured
-from mgnet_leaderboard.run_result import merged
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, merged
 
 Json = dict[str, Any]
 Build = Callable[..., Path]
@@ -131,10 +130,10 @@ def test_two_builds_are_equal_byte_for_byte(site: Path, results: Path, tmp_path:
     assert first == {path.relative_to(second): path.read_bytes() for path in second.rglob("*") if path.is_file()}
 
 
-def test_the_three_kinds_of_evidence_stand_in_their_own_cells_and_the_unknown_is_called_unknown(site: Path) -> None:
+def test_the_three_kinds_of_evidence_are_in_their_own_cells_and_the_unknown_is_called_unknown(site: Path) -> None:
     assert row(site, "mgnet_2_2_2_2_c256_bl--cifar100") == (
         "MgNet[2,2,2,2]-256-B ℓ mgnet_2_2_2_2_c256_bl CIFAR-100 R 79.94 v2 T4 R 8.3M V 8,301,924 ✓ agrees "
-        "V ✓ pass proof V 3.6G literal 4.6G not measured"
+        "V ✓ pass random weights V 3.6G feature form 4.6G not measured"
     )
     assert row(site, "gdfi_lin_post--cifar10").endswith(
         "CIFAR-10 R 92.54 v1 T1 not printed not counted not verified not counted not measured"
@@ -150,26 +149,27 @@ def test_the_measured_accuracy_is_the_mean_of_the_counted_images_with_its_interv
     assert "357 of 360 99.17" in text(site / "model" / "mgnet_2_2_c32_bl.html")
 
 
-def test_both_versions_of_the_paper_stand_in_one_row(site: Path) -> None:
+def test_both_versions_of_the_paper_are_in_one_row(site: Path) -> None:
     assert "R 93.83 v1 T3 R 94.34 v2 T3 R 8.1M" in row(site, "mgresnet18_al_bli--cifar10")
 
 
 def test_the_register_lists_the_discrepant_count_with_its_remark(site: Path) -> None:
     page = text(site / "discrepancies.html")
     assert "5 printed counts were computed again" in page
-    assert "2 follow from the exact count by rounding or truncating, 2 lie within 1 %, 1 do not" in page
+    assert "2 follow from the exact count by rounding or truncating, 2 are within 1 %, 1 do not" in page
     assert "+2387.0 % ≠ discrepant Label and count are of two networks." in page
 
 
 def test_the_first_page_counts_the_evidence(site: Path) -> None:
     page = text(site / "index.html")
-    assert "Claimed 6 printed accuracies in two versions of the paper, 1 of them quoted" in page
-    assert "1 model certified" in page
+    assert "Claimed 6 accuracies reported in two versions of the paper, 1 of them quoted" in page
+    assert "1 model with a certificate that passed" in page
+    assert "None of the accuracies of the paper was trained again here." in page
     assert "Measured 3 training runs on record, for 1 of 6 pairs" in page
 
 
-def test_the_proof_sheet_shows_the_statement_escaped_and_the_counts(site: Path) -> None:
-    (path,) = (site / "proof").iterdir()
+def test_the_page_of_a_certificate_shows_the_statement_escaped_and_the_counts(site: Path) -> None:
+    (path,) = (site / "certificate").iterdir()
     content = path.read_text(encoding="utf-8")
     assert "also where u &lt; 0" in content
     assert "3,602,670,592 (fvcore), 3,602,670,592 (closed form)" in content
@@ -183,13 +183,13 @@ def test_the_demo_shows_every_frame_without_a_script(site: Path) -> None:
     assert "0.7" in content
 
 
-def test_the_csv_holds_the_numbers_and_neutralises_formulas(site: Path) -> None:
+def test_the_csv_holds_the_numbers_and_neutralizes_formulas(site: Path) -> None:
     with (site / "board.csv").open(encoding="utf-8", newline="") as file:
         rows = {line["key"]: line for line in csv.DictReader(file)}
-    assert rows["mgnet_2_2_2_2_c256_bl--cifar100"]["macs_literal"] == "4603012096"
+    assert rows["mgnet_2_2_2_2_c256_bl--cifar100"]["macs_feature_form"] == "4603012096"
     assert rows["mgnet_2_2_c32_bl--digits"]["measured_accuracy"] == "99.166667"
     assert rows["mgnet_2_2_c32_bl--digits"]["reported_v2"] == ""
-    from mgnet_leaderboard.view import csv_text
+    from mgnet_leaderboard.site.board_data import csv_text
 
     assert "'=1+1" in csv_text([("=1+1",)])
 
@@ -214,27 +214,27 @@ def test_local_records_are_marked_and_hidden_by_a_committed_twin(
     assert "uncommitted changes" in text(site / "model" / "mgnet_2_2_c64_bl.html")
 
 
-def test_a_refused_record_leaves_the_old_site_as_it_was(
-    site: Path, results: Path, tmp_path: Path, refused: Callable[..., str]
+def test_a_rejected_record_leaves_the_old_site_as_it_was(
+    site: Path, results: Path, tmp_path: Path, rejected: Callable[..., str]
 ) -> None:
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     (results / "claims" / "paper.json").write_text("{", encoding="utf-8")
-    refused("build", "--results", results, "--out", site)
+    rejected("build", "--results", results, "--out", site)
     assert before == {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".site")] == []
 
 
-def test_a_folder_of_somebody_else_is_never_replaced(results: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_a_folder_of_somebody_else_is_never_replaced(results: Path, tmp_path: Path, rejected: Callable[..., str]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work", encoding="utf-8")
-    assert "did not write" in refused("build", "--results", results, "--out", tmp_path / "mine")
+    assert "did not write" in rejected("build", "--results", results, "--out", tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").read_text(encoding="utf-8") == "years of work"
 
 
-def test_an_output_that_cannot_be_a_folder_is_refused(results: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_an_output_that_cannot_be_a_folder_is_rejected(results: Path, tmp_path: Path, rejected: Callable[..., str]) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert "is not a folder" in refused("build", "--results", results, "--out", tmp_path / "file")
-    assert "cannot be written" in refused("build", "--results", results, "--out", tmp_path / "file" / "site")
+    assert "is not a folder" in rejected("build", "--results", results, "--out", tmp_path / "file")
+    assert "cannot be written" in rejected("build", "--results", results, "--out", tmp_path / "file" / "site")
 
 
 def test_an_empty_board_says_so_on_every_page(tmp_path: Path, build: Build) -> None:
@@ -257,7 +257,7 @@ def test_a_board_of_many_rows_is_paged_and_every_row_is_reachable_without_a_scri
     assert len(script_data(site)["html"]) == 260
 
 
-def test_a_network_with_changed_arguments_never_stands_in_the_row_of_the_printed_one(
+def test_a_network_with_changed_arguments_is_never_in_the_row_of_the_printed_one(
     results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
 ) -> None:
     data = {"name": "cifar10", "split": "test", "n": 10_000, "sha256": "c" * 64}
@@ -273,19 +273,19 @@ def test_a_network_with_changed_arguments_never_stands_in_the_row_of_the_printed
 
 
 def test_the_digits_study_names_what_differs_and_tells_apart_what_its_seeds_can(
-    results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
+    results: Path, result: Callable[..., Json], measured: Callable[..., Measured], place: Callable[..., Path], build: Build
 ) -> None:
-    other = {"name": "digits", "sha256": "e" * 64, "values": {"lr": 0.1, "epochs": 12, "form": "literal"}}
-    place(results, measured((357, 358, 357), series="f", recipe=other))
+    other = {**result()["execution"], "form": "feature"}
+    place(results, measured((357, 358, 357), series="f", execution=other))
     place(results, measured((300, 301, 302), series="g", model="mgnet_2_2_c8_bl"))
     page = text(build(results) / "digits.html")
-    assert "mgnet_2_2_c32_bl · form null" in page
-    assert "mgnet_2_2_c32_bl · form &#34;literal&#34;" in page
-    assert "3 pairs have at least two seeds on both sides." in page
-    assert "tells 2 of them apart" in page
+    assert "mgnet_2_2_c32_bl · form residual" in page
+    assert "mgnet_2_2_c32_bl · form feature" in page
+    assert "2 pairs that no question is about have at least two seeds on both sides." in page
+    assert "2 differ significantly" in page
 
 
-def test_a_printed_accuracy_is_held_against_single_runs_of_the_same_network(
+def test_a_printed_accuracy_is_compared_with_single_runs_of_the_same_network(
     results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
 ) -> None:
     same = {

@@ -1,4 +1,4 @@
-"""The judgements on the page: intervals, resolution, multiplicity, Pareto fronts; against scipy, arithmetic and properties."""
+"""The statistics of the page: intervals, tests, multiplicity, Pareto fronts; against scipy, arithmetic and properties."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, t
 
-from mgnet_leaderboard.resolution import holm, judge, resolved_difference
-from mgnet_leaderboard.scatter import Point, linear_axis, logarithmic_axis, pareto_front, short_number
-from mgnet_leaderboard.seeds import half_width, prediction_interval, welch_p
+from mgnet_leaderboard.site.svg.scatter import Point, linear_axis, logarithmic_axis, pareto_front, short_number
+from mgnet_leaderboard.statistics.intervals import half_width, prediction_interval
+from mgnet_leaderboard.statistics.tests import (
+    compare_seeds,
+    detectable_on_test_set,
+    difference_on_test_set,
+    holm,
+)
 
 ACCURACIES = st.floats(1, 99.9)
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)
@@ -26,7 +31,7 @@ def test_the_interval_of_three_seeds_is_students() -> None:
 def test_one_seed_has_no_interval_and_no_test() -> None:
     assert half_width([99.0]) is None
     assert prediction_interval([99.0]) is None
-    assert welch_p([99.0], [98.0, 98.5]) is None
+    assert compare_seeds({0: 99.0}, {0: 98.0, 1: 98.5}) is None
 
 
 @given(st.lists(ACCURACIES, min_size=2, max_size=8))
@@ -38,25 +43,25 @@ def test_a_single_further_run_is_predicted_less_sharply_than_the_mean(values: li
 
 
 def test_equal_seeds_on_both_sides_are_not_tested() -> None:
-    assert welch_p([99.0, 99.0], [98.0, 98.0]) is None
+    assert compare_seeds({0: 99.0, 1: 99.0}, {0: 98.0, 1: 98.0}) is None
 
 
 @given(ACCURACIES, ACCURACIES, st.integers(100, 50_000))
-def test_a_judgement_changes_its_sign_and_nothing_else_when_the_pair_is_swapped(a: float, b: float, n: int) -> None:
-    one, other = judge(a, b, n), judge(b, a, n)
+def test_a_comparison_changes_its_sign_and_nothing_else_when_the_pair_is_swapped(a: float, b: float, n: int) -> None:
+    one, other = difference_on_test_set(a, b, n), difference_on_test_set(b, a, n)
     assert one.z == -other.z
     assert one.p == other.p
 
 
-def test_a_difference_equal_to_the_resolution_has_a_p_value_of_five_percent() -> None:
-    near = resolved_difference(80, 10_000)
+def test_the_detectable_difference_has_a_p_value_of_five_percent() -> None:
+    near = detectable_on_test_set(80, 10_000)
     assert near == pytest.approx(1.11, abs=0.005)
-    assert judge(80 + near / 2, 80 - near / 2, 10_000).p == pytest.approx(0.05, abs=1e-3)
+    assert difference_on_test_set(80 + near / 2, 80 - near / 2, 10_000).p == pytest.approx(0.05, abs=1e-3)
 
 
 def test_the_p_value_is_the_two_sided_normal_one() -> None:
-    judgement = judge(81.0, 80.0, 10_000)
-    assert judgement.p == pytest.approx(2 * norm.sf(judgement.z))
+    sampled = difference_on_test_set(81.0, 80.0, 10_000)
+    assert sampled.p == pytest.approx(2 * norm.sf(sampled.z))
 
 
 @given(P_VALUES)
@@ -89,6 +94,10 @@ def test_every_value_lies_inside_its_axis(values: list[float]) -> None:
         assert all(0 <= axis.at(tick) <= 100 for tick in axis.ticks)
 
 
-@pytest.mark.parametrize("value, shown", [(8_301_924, "8.3M"), (3_602_670_592, "3.6G"), (56_618, "56.6k"), (7, "7")])
+@pytest.mark.parametrize(
+    "value, shown",
+    [(8_301_924, "8.3M"), (3_602_670_592, "3.6G"), (56_618, "56.6k"), (7, "7")],
+    ids=["millions", "billions", "thousands", "ones"],
+)
 def test_large_numbers_are_shown_short(value: float, shown: str) -> None:
     assert short_number(value) == shown

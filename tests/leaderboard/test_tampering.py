@@ -1,4 +1,4 @@
-"""A contributor cannot cheat: each way tried here is refused in one line that names it."""
+"""A contributor cannot cheat: each way tried here is rejected in one line that names it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mgnet_leaderboard.__main__ import main
-from mgnet_leaderboard.measured import Measured, measured_id, summarise
+from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.measured import Measured, measured_id, summarize
 
 Json = dict[str, Any]
-Refused = Callable[..., str]
+Rejected = Callable[..., str]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def edit(path: Path, change: Callable[[Json], object]) -> None:
 
 
 def test_the_record_that_the_attempts_start_from_is_accepted(record: Path) -> None:
-    assert main(["check", "--results", str(record.parents[1])]) == 1, "the schema file is missing"
+    assert main(["check", "--results", str(record.parents[1])]) == 2, "the schema file is missing"
     main(["schema", "--out", str(record.parents[1] / "schema.json")])
     assert main(["check", "--results", str(record.parents[1])]) == 0
 
@@ -46,8 +46,12 @@ ATTEMPTS: list[tuple[str, Callable[[Json], object], str]] = [
     ("edited_correct_count", lambda c: c["runs"][0].update(correct_last=359, correct_best=360), "summary is not what"),
     ("dropped_seed", lambda c: c["runs"].pop(1), "summary is not what the runs give"),
     ("swapped_commit", lambda c: c.update(commit="f" * 40), "the id is .* but the content gives"),
-    ("swapped_recipe", lambda c: c["recipe"].update(sha256="0" * 64), "the id is .* but the content gives"),
-    ("recipe_values_changed", lambda c: c["recipe"]["values"].update(lr=0.2), "the id is .* but the content gives"),
+    ("swapped_recipe", lambda c: c["recipe"].update(sha256="1" * 64), "its values give"),
+    ("recipe_values_changed", lambda c: c["recipe"]["values"].update(lr=0.2), "its values give"),
+    ("execution_changed", lambda c: c["execution"].update(form="feature"), "the id is .* but the content gives"),
+    ("digest_of_zeros", lambda c: c["dataset"].update(sha256="0" * 64), "a digest of zeros"),
+    ("speed_beyond_any_machine", lambda c: c["runs"][0].update(images_per_second=1.7e308), "less than or equal to"),
+    ("hidden_characters", lambda c: c["environment"].update(os="Lin\u202eux"), "environment.os"),
     ("other_contributor", lambda c: c.update(contributor="someone-else"), "the id is .* but the content gives"),
     ("javascript_link", lambda c: c.update(link="javascript:alert(1)"), "link: String should match pattern"),
     ("plain_http_link", lambda c: c.update(link="http://example.org/x"), "link: String should match pattern"),
@@ -58,15 +62,15 @@ ATTEMPTS: list[tuple[str, Callable[[Json], object], str]] = [
     ("infinite_speed", lambda c: c["runs"][0].update(images_per_second=float("inf")), "Infinity is not a number"),
     ("nan_seconds", lambda c: c["runs"][0].update(train_seconds=float("nan")), "NaN is not a number"),
     ("nan_in_the_recipe", lambda c: c["recipe"]["values"].update(lr=float("nan")), "NaN is not a number"),
-    ("seed_twice", lambda c: c["runs"].append(c["runs"][0]), "each stands once, in rising order"),
-    ("run_for_two_seeds", lambda c: c["runs"][1].update(mlflow_run_id=c["runs"][0]["mlflow_run_id"]), "one MLflow run"),
-    ("more_right_than_images", lambda c: c["runs"][0].update(correct_last=361, correct_best=361), "more correct images"),
+    ("seed_twice", lambda c: c["runs"].append(c["runs"][0]), "each appears once, in rising order"),
+    ("run_for_two_seeds", lambda c: c["runs"][1].update(run_id=c["runs"][0]["run_id"]), "two seeds name one run"),
+    ("more_right_than_images", lambda c: c["runs"][0].update(correct_last=361, correct_best=361), "361 of 360 test images"),
     ("last_above_best", lambda c: c["runs"][0].update(correct_best=3), "the best epoch .* is worse than the last"),
     ("negative_count", lambda c: c["runs"][0].update(correct_last=-1), "greater than or equal to 0"),
     ("count_as_text", lambda c: c["runs"][0].update(correct_last="357"), "valid integer"),
     ("truth_as_count", lambda c: c["runs"][0].update(correct_last=True), "valid integer"),
     ("unknown_field", lambda c: c.update(rank=1), "rank: Extra inputs are not permitted"),
-    ("foreign_schema", lambda c: c.update(schema_version=2), "schema_version: Input should be 1"),
+    ("foreign_schema", lambda c: c.update(schema_version=1), "schema_version: Input should be 2"),
     ("foreign_kind", lambda c: c.update(kind="verified"), "verified"),
     ("unknown_kind", lambda c: c.update(kind="proven"), "does not match any of the expected tags"),
     ("no_runs", lambda c: c.update(runs=[]), "runs"),
@@ -76,72 +80,80 @@ ATTEMPTS: list[tuple[str, Callable[[Json], object], str]] = [
 
 
 @pytest.mark.parametrize("change, reason", [a[1:] for a in ATTEMPTS], ids=[a[0] for a in ATTEMPTS])
-def test_an_edited_record_is_refused(record: Path, refused: Refused, change: Callable[[Json], object], reason: str) -> None:
+def test_an_edited_record_is_rejected(record: Path, rejected: Rejected, change: Callable[[Json], object], reason: str) -> None:
     edit(record, change)
-    line = refused("check", "--results", record.parents[1])
+    line = rejected("check", "--results", record.parents[1])
     assert record.name in line
     assert re.search(reason, line), line
 
 
 def reseal(record: Measured, **changes: Any) -> Measured:
-    """An edited record with its id and summary computed anew, as a careful cheat would."""
+    """An edited record with its id and summary computed again, as a careful cheat would."""
     edited = record.model_copy(update=changes)
-    edited = edited.model_copy(update={"summary": summarise(edited.runs, edited.dataset.n)})
+    edited = edited.model_copy(update={"summary": summarize(edited.runs, edited.dataset.n)})
     return edited.model_copy(update={"id": measured_id(edited)})
 
 
 @pytest.mark.parametrize("name, n, classes", [("cifar100", 1000, 100), ("cifar10", 10_000, 100), ("cifar_100", 10_000, 100)])
-def test_a_subset_passed_off_as_the_full_set_is_refused(
-    tmp_path: Path, measured: Callable[..., Measured], place: Callable[..., Path], refused: Refused, name: str, n: int, classes: int
+def test_a_subset_passed_off_as_the_full_set_is_rejected(
+    tmp_path: Path,
+    measured: Callable[..., Measured],
+    place: Callable[..., Path],
+    rejected: Rejected,
+    name: str,
+    n: int,
+    classes: int,
 ) -> None:
     record = measured(contributor="someone")
     data = record.dataset.model_copy(update={"name": name, "n": n})
     place(tmp_path / "head", reseal(record, dataset=data, model_args={"in_chans": 3, "num_classes": classes}))
-    assert "give a subset a name of its own" in refused("check", "--results", tmp_path / "head")
+    assert "give a subset a name of its own" in rejected("check", "--results", tmp_path / "head")
 
 
-@pytest.mark.parametrize("changes, reason", [({"dirty": True}, "uncommitted changes"), ({"commit": None}, "names no commit")])
-def test_a_run_that_nobody_can_repeat_is_refused(
-    tmp_path: Path, measured: Callable[..., Measured], place: Callable[..., Path], refused: Refused, changes: Json, reason: str
+@pytest.mark.parametrize(
+    "changes, reason", [({"dirty": True}, "uncommitted changes"), ({"commit": None, "dirty": None}, "names no commit")]
+)
+def test_a_run_that_nobody_can_repeat_is_rejected(
+    tmp_path: Path, measured: Callable[..., Measured], place: Callable[..., Path], rejected: Rejected, changes: Json, reason: str
 ) -> None:
     place(tmp_path / "head", reseal(measured(), **changes))
-    assert reason in refused("check", "--results", tmp_path / "head")
+    assert reason in rejected("check", "--results", tmp_path / "head")
 
 
-def test_a_file_of_more_than_64_kilobytes_is_refused(record: Path, refused: Refused) -> None:
+def test_a_file_of_more_than_64_kilobytes_is_rejected(record: Path, rejected: Rejected) -> None:
     record.write_text(record.read_text(encoding="utf-8") + " " * 65_536, encoding="utf-8")
-    assert "larger than 65536 bytes" in refused("check", "--results", record.parents[1])
+    assert "larger than 65536 bytes" in rejected("check", "--results", record.parents[1])
 
 
-def test_a_link_in_the_place_of_a_record_is_refused(record: Path, refused: Refused) -> None:
+def test_a_link_in_the_place_of_a_record_is_rejected(record: Path, rejected: Rejected) -> None:
     os.symlink("/etc/hostname", record.parent / "other.json")
-    assert "is a link" in refused("check", "--results", record.parents[1])
+    assert "is a link" in rejected("check", "--results", record.parents[1])
 
 
-def test_a_file_that_is_no_record_is_refused(record: Path, refused: Refused) -> None:
+def test_a_file_that_is_no_record_is_rejected(record: Path, rejected: Rejected) -> None:
     (record.parent / "setup.py").write_text("print('run me')", encoding="utf-8")
-    assert "is no record" in refused("check", "--results", record.parents[1])
+    assert "is no record" in rejected("check", "--results", record.parents[1])
 
 
-def test_a_copy_under_another_name_is_refused(record: Path, refused: Refused) -> None:
+def test_a_copy_under_another_name_is_rejected(record: Path, rejected: Rejected) -> None:
     shutil.copy(record, record.with_name("mgnet_2_2_c32_bl-digits-ffffffffffff.json"))
-    assert "this record belongs in" in refused("check", "--results", record.parents[1])
+    assert "this record belongs in" in rejected("check", "--results", record.parents[1])
 
 
-def test_a_key_that_stands_twice_is_refused(record: Path, refused: Refused) -> None:
+def test_a_key_that_appears_twice_is_rejected(record: Path, rejected: Rejected) -> None:
     text = record.read_text(encoding="utf-8")
     record.write_text(text.replace('"dirty": false', '"dirty": true, "dirty": false'), encoding="utf-8")
-    assert "'dirty' stands twice" in refused("check", "--results", record.parents[1])
+    assert "'dirty' stands twice" in rejected("check", "--results", record.parents[1])
 
 
-def test_a_run_counted_in_two_records_is_refused(
-    tmp_path: Path, measured: Callable[..., Measured], place: Callable[..., Path], refused: Refused
+def test_a_run_counted_in_two_records_is_rejected(
+    tmp_path: Path, measured: Callable[..., Measured], place: Callable[..., Path], rejected: Rejected
 ) -> None:
     place(tmp_path / "head", measured(contributor="someone"))
     place(tmp_path / "head", measured(contributor="somebody"))
-    assert "is already counted in" in refused("check", "--results", tmp_path / "head")
+    assert "is already counted in" in rejected("check", "--results", tmp_path / "head")
 
 
-def test_nesting_without_end_is_refused(record: Path, refused: Refused) -> None:
+def test_nesting_without_end_is_rejected(record: Path, rejected: Rejected) -> None:
     record.write_text('{"a":' * 5000 + "1" + "}" * 5000, encoding="utf-8")
-    assert "not strict JSON" in refused("check", "--results", record.parents[1])
+    assert "not strict JSON" in rejected("check", "--results", record.parents[1])

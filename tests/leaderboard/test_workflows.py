@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mgnet_leaderboard.measured import Measured
+from mgnet_leaderboard.records.measured import Measured
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -141,17 +141,17 @@ def test_a_pull_request_with_an_edited_record_fails(
     path = place(pull_request.results, new_record(measured))
     path.write_text(path.read_text(encoding="utf-8").replace('"correct_last": 359', '"correct_last": 360'), encoding="utf-8")
     done = pull_request.check()
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "error" in done.stderr
 
 
 def test_a_pull_request_with_a_link_instead_of_a_record_fails(pull_request: PullRequest) -> None:
     (pull_request.results / "measured" / "a.json").symlink_to("/etc/hostname")
     done = pull_request.check()
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "is a link" in done.stderr
 
 
-def test_a_number_that_is_none_is_refused(pull_request: PullRequest) -> None:
+def test_a_number_that_is_none_is_rejected(pull_request: PullRequest) -> None:
     (pull_request.origin / "note").write_text("", encoding="utf-8")
     assert "digits only" in pull_request.check("7;id").stdout

@@ -5,8 +5,8 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgnet_models import PlainNetwork, PreActNetwork, paper_rows
-from mgnet_models.families.two_group_alexnet import ResponseNorm
+from mgnet_models import PlainNetwork, PreActNetwork, table_rows
+from mgnet_models.families.baselines import ResponseNorm
 from models.conversions import assert_converts
 
 NAMES = {
@@ -43,7 +43,7 @@ def test_every_baseline_of_table_4_has_exactly_its_parameters(name):
 
 
 def test_every_network_that_a_printed_row_names_can_be_created():
-    for name in {row.model for row in paper_rows()}:
+    for name in {row.model for row in table_rows()}:
         assert timm.is_model(name), name
 
 

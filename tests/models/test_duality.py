@@ -18,7 +18,7 @@ def residuals(model, x):
     found, fine = [], None
     for grid in model.grids:
         if fine is not None:
-            u, f = grid.transfer.literal(u, f, fine.A, grid.A)
+            u, f = grid.transfer.feature_form(u, f, fine.A, grid.A)
         u = grid.feature_iteration(u, f)
         found.append(f - nn.functional.conv2d(u, grid.A.weight, padding=1))
         fine = grid

@@ -11,13 +11,14 @@ import torch
 from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg, list_models
 from timm.optim import param_groups_layer_decay
 
-from mgnet_models import DATA_SETS, paper_rows, registered_names
+from mgnet_models import registered_names, table_rows
+from mgnet_records.datasets import BY_TIMM_TAG as DATA_SETS
 
 HERE = Path(__file__).parent
 NAMES = [name for name in registered_names() if name != "mgnet"]
 EXACT = {row: count for row, (count, _) in json.loads((HERE.parent / "verify" / "printed_counts.json").read_text()).items()}
-DATA_SET_TAGS = {data.name: tag for tag, data in DATA_SETS.items()}
-COUNTED = [row for row in paper_rows() if row.params_printed is not None]
+DATA_SET_TAGS = {data.paper_name: tag for tag, data in DATA_SETS.items()}
+COUNTED = [row for row in table_rows() if row.params_printed is not None]
 
 
 def create(name, **kwargs):

@@ -16,7 +16,7 @@ NAME = "mgnet_2_2_2_2_c256_bl"
 @given(NETWORKS)
 def test_residual_form_and_literal_form_give_the_same_logits(network):
     model, x = network
-    torch.testing.assert_close(model(x), model.forward_literal(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model(x), model.forward_feature_form(x), rtol=1e-10, atol=1e-10)
 
 
 @given(NETWORKS)
@@ -26,7 +26,7 @@ def test_both_forms_give_the_same_gradients_and_running_statistics_in_training(n
     model.train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     results = []
-    for form in (model.forward, model.forward_literal):
+    for form in (model.forward, model.forward_feature_form):
         model.load_state_dict(before)
         model.zero_grad(set_to_none=True)
         form(check).square().sum().backward()
@@ -44,7 +44,7 @@ def test_both_forms_give_the_same_gradients_and_running_statistics_in_training(n
 def test_each_convolution_runs_as_often_as_its_form_needs(network):
     model, x = network
     residual = count_calls(model, lambda: model(x))
-    literal = count_calls(model, lambda: model.forward_literal(x))
+    literal = count_calls(model, lambda: model.forward_feature_form(x))
     J = len(model.notation.nu)
     for index, nu in enumerate(model.notation.nu):
         last = index == J - 1
@@ -57,7 +57,7 @@ def test_each_convolution_runs_as_often_as_its_form_needs(network):
 
 
 @pytest.mark.parametrize(
-    ("method", "convolutions", "macs"), [("forward", 21, 3_602_670_592), ("forward_literal", 28, 4_603_012_096)]
+    ("method", "convolutions", "macs"), [("forward", 21, 3_602_670_592), ("forward_feature_form", 28, 4_603_012_096)]
 )
 def test_the_papers_model_runs_with_the_stated_convolutions_and_multiply_adds(method, convolutions, macs):
     model = timm.create_model(NAME, num_classes=100, device="meta").eval()
@@ -113,7 +113,7 @@ def test_dropping_paths_leaves_both_forms_equal():
     model = timm.create_model("mgnet", notation="MgNet[3,3]-[(4,3),(5,6)]-B^l", drop_path_rate=0.5, dtype=torch.float64).train()
     x = torch.randn(6, 3, 8, 8, dtype=torch.float64)
     outputs = []
-    for form in (model.forward, model.forward_literal, model.forward):
+    for form in (model.forward, model.forward_feature_form, model.forward):
         torch.manual_seed(len(outputs) // 2)
         outputs.append(form(x))
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
@@ -159,4 +159,4 @@ def test_both_forms_agree_with_the_transfers_of_the_text():
     notation = "MgNet[2,1,2]-[(4,3),(5,6),(3,3)]-B^l"
     model = timm.create_model("mgnet", notation=notation, transfer_kernel=1, transfer_linear=True, dtype=torch.float64)
     x = torch.randn(2, 3, 11, 9, dtype=torch.float64)
-    torch.testing.assert_close(model(x), model.forward_literal(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model(x), model.forward_feature_form(x), rtol=1e-10, atol=1e-10)

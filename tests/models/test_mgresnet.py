@@ -199,7 +199,7 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics():
         ({"blocks": (2, 2)}, "give one positive entry for each grid"),
         ({"blocks": (2, 0, 2, 2)}, "each entry must be at least 1"),
         ({"share_B": True, "pooling_B": "lifted"}, "pooling_B='lifted' is unknown: use 'lift_s1'"),
-        ({"pooling_B": "lift"}, "pooling_B='lift' reads a pooling block with shared B"),
+        ({"pooling_B": "lift"}, "pooling_B='lift' is about a pooling block with shared B"),
         ({"stem": "mnist"}, "stem='mnist' is unknown"),
         ({"norm_layer": "batchnorm3d"}, "norm_layer='batchnorm3d' is unknown to timm: use 'batchnorm2d'"),
         ({"act_layer": "rely"}, "act_layer='rely' is unknown to timm: use 'relu'"),

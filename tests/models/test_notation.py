@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from mgnet_models import Notation, check_image_size, paper_rows
+from mgnet_models import Notation, check_image_size, table_rows
 from models.strategies import NOTATIONS
 
 
@@ -25,7 +25,7 @@ def test_latex_spelling_means_the_same(notation):
     assert Notation.parse(spaced) == notation
 
 
-@pytest.mark.parametrize("row", [row for row in paper_rows() if row.model_printed.startswith("MgNet")], ids=lambda row: row.id)
+@pytest.mark.parametrize("row", [row for row in table_rows() if row.model_printed.startswith("MgNet")], ids=lambda row: row.id)
 def test_every_printed_mgnet_parses_to_its_registered_name(row):
     stem = "imagenet" if row.dataset == "ImageNet" else "cifar"
     assert Notation.parse(row.model_printed).timm_name(stem) == row.model

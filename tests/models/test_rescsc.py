@@ -111,7 +111,7 @@ def test_variant_b_with_unit_step_is_the_basic_block_of_resnet():
 SMALL = {"blocks": (1, 2), "channels": (3, 5), "num_classes": 4}
 
 
-@pytest.mark.parametrize("options", [{}, {"variant": "B", "normalise": False}])
+@pytest.mark.parametrize("options", [{}, {"variant": "B", "normalize": False}])
 def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(options):
     model = timm.create_model("rescsc20", **SMALL, **options).eval()
     x = torch.randn(2, 3, 9, 8)

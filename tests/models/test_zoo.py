@@ -61,7 +61,7 @@ def test_command_prints_json(capsys):
     assert main([NAME, "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["macs"] == 3_602_670_592
-    assert "v2/table7/mgnet_2-2-2-2_c256_B/cifar100" in entry["paper_rows"]
+    assert "v2/table7/mgnet_2-2-2-2_c256_B/cifar100" in entry["table_rows"]
 
 
 def test_command_shows_the_grids_of_one_network(capsys):

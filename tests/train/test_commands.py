@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_models import paper_rows
+from mgnet_models import table_rows
 from mgnet_records.provenance import UNKNOWN
 from mgnet_train import InputError, Options, RunSpec, fit
 from mgnet_train.cli.main import main
@@ -36,7 +36,7 @@ def test_rows_that_print_the_same_network_share_their_runs() -> None:
 
 
 def test_every_own_row_of_both_versions_can_be_planned_and_quoted_rows_are_left_out() -> None:
-    own = [row for row in paper_rows() if not row.quoted]
+    own = [row for row in table_rows() if not row.quoted]
     assert len(_plan("v1")) + len(_plan("v2")) == len(own)
 
 
@@ -112,7 +112,7 @@ def test_evaluate_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: p
 
 
 def test_every_arm_of_a_study_can_be_made_and_stands_for_a_row_that_exists() -> None:
-    ids = {row.id for row in paper_rows()}
+    ids = {row.id for row in table_rows()}
     study = STUDIES["digits"]
     for variant in study.variants:
         spec = study.specs(variant, seeds=1, code=UNKNOWN, device="cpu")[0]

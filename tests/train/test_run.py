@@ -13,10 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 import mgnet_models
-from mgnet_models.runtime import convolution as short_convolutions
-from mgnet_models.runtime import winograd_in_c
-from mgnet_models.runtime.recompute import MemoryMode
-from mgnet_models.runtime.winograd import Kernels, convolve
 from mgnet_records.errors import InputError
 from mgnet_records.provenance import CodeState
 from mgnet_records.run_result import read_run_result
@@ -217,29 +213,20 @@ def test_precision_and_layout_are_those_of_the_execution_and_are_named_in_the_lo
     assert f"execution: {numbers}, {recorded.layout}, direct convolutions, " in capsys.readouterr().out
 
 
-@pytest.mark.skipif(winograd_in_c.why_not() is not None, reason=str(winograd_in_c.why_not()))
+@pytest.mark.skipif(mgnet_models.winograd_backend() == "aten", reason="no C code")
 @pytest.mark.parametrize("convolution", ["auto", "direct"])
 def test_wide_networks_use_winograd_unless_direct_is_given(
     convolution: Literal["auto", "direct"],
     tiny_spec: Callable[..., RunSpec],
     quietly: Options,
     one_process: Processes,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     spec = tiny_spec(model="MgNet[1,1]-[128]-B^l", epochs="1", batch_size="512", execution=Execution(convolution=convolution))
     assert spec.execution.convolution == ("winograd" if convolution == "auto" else "direct")
-    calls: list[int] = []
-
-    def watched(x: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-        calls.append(len(x))
-        return convolve(x, kernels)
-
-    monkeypatch.setattr(short_convolutions, "convolve", watched)
     recorded = fit(spec, replace(quietly, quiet=False), one_process).result.execution
-    assert bool(calls) == (convolution == "auto")
     assert recorded.convolution == spec.execution.convolution
-    assert (recorded.kernel_backend is not None) == (convolution == "auto")
+    assert recorded.kernel_backend == (mgnet_models.winograd_backend() if convolution == "auto" else None)
     shown = "direct" if convolution == "direct" else f"winograd convolutions ({recorded.kernel_backend})"
     assert shown in capsys.readouterr().out
 
@@ -256,16 +243,16 @@ def test_the_recompute_mode_of_the_execution_changes_rounding_only(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[str] = []
-    set_mode = mgnet_models.MgNet.set_memory_mode
+    set_mode = mgnet_models.MgNet.set_recompute
 
-    def watched(self: mgnet_models.MgNet, mode: MemoryMode) -> None:
+    def watched(self: mgnet_models.MgNet, mode: mgnet_models.RecomputeMode) -> None:
         modes.append(mode)
         set_mode(self, mode)
 
-    monkeypatch.setattr(mgnet_models.MgNet, "set_memory_mode", watched)
+    monkeypatch.setattr(mgnet_models.MgNet, "set_recompute", watched)
     ends = [fit(tiny_spec(epochs="1", execution=Execution(recompute=mode)), quietly, one_process) for mode in ("none", "sublinear")]
     first, second = (load_file(end.folder / WEIGHTS) for end in ends)
-    assert modes == ["deep"]
+    assert modes == ["sublinear"]
     assert [end.result.execution.recompute for end in ends] == ["none", "sublinear"]
     for name, values in first.items():
         torch.testing.assert_close(second[name], values, rtol=1e-3, atol=1e-4)

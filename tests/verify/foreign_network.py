@@ -1,14 +1,14 @@
-"""A MgNet that this repository's packages did not write: another style, another layout, the literal form alone.
+"""A MgNet that this repository's packages did not write: another style, another layout, the feature form alone.
 
 One flat module, functional ReLU, kernels in lists, f kept and A u cached between the iteration and the restriction. It
-joins by `mgnet_parts`. `flaw` plants a mistake of the kind an independent author could make.
+has a `mgnet_view`. `flaw` plants a mistake of the kind an independent author could make.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mgnet_verify import GridParts, Parts, TransferParts
+from mgnet_verify import GridView, NetworkView, TransferView
 
 
 class FlatMgNet(nn.Module):
@@ -42,19 +42,19 @@ class FlatMgNet(nn.Module):
                 f, u = rest + self.systems[level + 1](coarse), coarse
         return self.classify(self.pool(u).mean(dim=(2, 3)))
 
-    def mgnet_parts(self) -> Parts:
+    def mgnet_view(self) -> NetworkView:
         def sweeps(modules: nn.ModuleList, level: int) -> tuple[nn.Module, ...]:
             return tuple(modules[level * self.sweeps : (level + 1) * self.sweeps])
 
-        def transfer(level: int) -> TransferParts | None:
+        def transfer(level: int) -> TransferView | None:
             if level == 0:
                 return None
             Pi, R = self.down[2 * level - 2 : 2 * level]
             sigma_Pi, sigma_R = self.down_bn[2 * level - 2 : 2 * level]
-            return TransferParts(Pi=Pi, R=R, sigma_Pi=sigma_Pi, sigma_R=sigma_R)
+            return TransferView(Pi=Pi, R=R, sigma_Pi=sigma_Pi, sigma_R=sigma_R)
 
         grids = tuple(
-            GridParts(
+            GridView(
                 A=self.systems[level],
                 B=sweeps(self.smoothers, level),
                 sigma_r=sweeps(self.inner, level),
@@ -63,14 +63,14 @@ class FlatMgNet(nn.Module):
             )
             for level in range(self.depth)
         )
-        return Parts(
+        return NetworkView(
             theta=self.lift,
             sigma_f=self.lift_bn,
             imagenet=False,
             grids=grids,
             head=self.pool,
             classifier=self.classify,
-            forms={"literal": self.forward},
+            forms={"feature": self.forward},
         )
 
 

@@ -1,9 +1,8 @@
-"""The command: a report for a good target, one line and a non-zero exit for a bad one, nothing half-written."""
+"""The command: a certificate for a good network, one line and exit code 2 for bad input, nothing half-written."""
 
 import json
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
@@ -12,16 +11,19 @@ import timm
 import torch
 
 from mgnet_models import save_checkpoint
-from mgnet_verify.__main__ import main
+from mgnet_records.audit import AuditedRow
+from mgnet_records.certificate import certificate_schema, fault_of, read_certificate
+from mgnet_verify.cli import main
 
-SCHEMA = json.loads(files("mgnet_verify").joinpath("certificate.schema.json").read_text(encoding="utf-8"))
 
-
-def test_certify_writes_a_certificate_that_fits_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_certify_writes_a_certificate_that_fits_the_derived_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "certificate.json"
     assert main(["certify", "mgnet_2_2_c32_bl", "--json", str(file)]) == 0
     document = json.loads(file.read_text(encoding="utf-8"))
-    jsonschema.validate(document, SCHEMA)
+    jsonschema.validate(document, certificate_schema())
+    assert fault_of(read_certificate(file)) is None
+    assert document["schema_version"] == 2
+    assert document["executions"] == ["residual_form", "feature_form"]
     assert document["status"] == "pass"
     assert document["target"] == {"model": "mgnet_2_2_c32_bl", "checkpoint_sha256": None}
     assert document["notation"] == "MgNet[2,2]-[32]-B^l"
@@ -40,7 +42,7 @@ def test_certify_accepts_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(target["checkpoint_sha256"]) == 64
 
 
-def test_certify_accepts_a_notation_that_no_name_stands_for() -> None:
+def test_certify_accepts_a_notation_that_has_no_name() -> None:
     assert main(["certify", "MgNet[1,2]-[(3,2),(2,4)]-B^{l,i}"]) == 0
 
 
@@ -56,7 +58,7 @@ def test_certify_accepts_a_notation_that_no_name_stands_for() -> None:
         (["certify", "lenet"], "unknown model 'lenet'"),
         (["diagnose", "mgnet_1_2_c5_bl"], "unknown model 'mgnet_1_2_c5_bl'"),
         (["certify", "mgnet_2_2_c32_bl.mnis"], "'mgnet_2_2_c32_bl.mnis' cannot be built: Invalid pretrained tag (mnis)"),
-        (["certify", "resnet18"], "ResNet does not name its parts: define mgnet_parts()"),
+        (["certify", "resnet18"], "ResNet has no mgnet_view(): define it"),
         (["certify", "mgnet_2_2_2_2_c256_bl", "--image", "4x4"], "image of 4x4 pixels is too small for the 4 grids"),
         (["certify", "missing.safetensors"], "no checkpoint at missing.safetensors"),
         (["certify", "mgnet_2_2_c32_bl", "--json", "no/such/folder/c.json"], "folder no/such/folder does not exist"),
@@ -69,10 +71,10 @@ def test_bad_input_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert message in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +112,7 @@ def test_a_malformed_image_size_is_refused(text: str, capsys: pytest.CaptureFixt
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from mgnet_verify.__main__ import parser; parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from mgnet_verify.cli import parser; parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -121,7 +123,4 @@ def test_audit_prints_the_rows_of_a_table_and_writes_them(tmp_path: Path, capsys
     assert "v2/table5/mgnet_2-2-2-2_c64-128-256-512_B/cifar100: 12.5M belongs to" in out
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert [row["exact"] for row in rows][:2] == [8_301_924, 33_118_820]
-    assert set(rows[0]) == {
-        *("id", "version", "table", "row", "dataset", "model_printed", "model", "quoted"),
-        *("accuracy_printed", "params_printed", "exact", "verdict", "explanation"),
-    }
+    assert set(rows[0]) == set(AuditedRow.model_fields)

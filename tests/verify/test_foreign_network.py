@@ -4,14 +4,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from mgnet_records.certificate import certificate_schema
 from mgnet_verify import Violation
-from mgnet_verify.__main__ import main
+from mgnet_verify.cli import main
 from mgnet_verify.testing import properties_of, verify
 
 NAME = "foreign_network"
@@ -33,8 +33,9 @@ def _importable() -> Iterator[None]:
 def test_a_network_in_another_style_is_certified(tmp_path: Path) -> None:
     assert main(["certify", f"{NAME}:FlatMgNet", "--json", str(tmp_path / "c.json")]) == 0
     document = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
-    jsonschema.validate(document, json.loads(files("mgnet_verify").joinpath("certificate.schema.json").read_text(encoding="utf-8")))
-    status = {finding["name"]: finding["status"] for finding in document["properties"]}
+    jsonschema.validate(document, certificate_schema())
+    assert document["executions"] == ["feature_form"]
+    status = {result["name"]: result["status"] for result in document["properties"]}
     assert status["equals_the_specification"] == status["trains_as_specified"] == status["gradients_as_specified"] == "pass"
     assert status["forms_agree"] == "not_applicable"
     assert document["notation"] is None
@@ -49,31 +50,31 @@ def test_the_pytest_entry_runs_what_applies() -> None:
         verify(model, checked, examples=1)
 
 
-def test_a_flaw_is_reported_with_grid_step_and_a_small_input(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flaw_is_reported_with_grid_iteration_and_a_small_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", f"{NAME}:flawed"]) == 1
     failure = next(line for line in capsys.readouterr().out.splitlines() if "FAIL equals_the_specification" in line)
-    assert "(grid 2, step 2)" in failure
+    assert "(grid 2, iteration 2)" in failure
     assert "seed 0, input 1x3x4x4, image [[[" in failure
 
 
 def test_the_pytest_entry_raises_the_violation() -> None:
     model = sys.modules[NAME].flawed()
     oracle = next(checked for checked in properties_of(model) if checked.name == "equals_the_specification")
-    with pytest.raises(Violation, match=r"equals_the_specification: literal form: .*\(grid 2, step 2\)"):
+    with pytest.raises(Violation, match=r"equals_the_specification: feature form: .*\(grid 2, iteration 2\)"):
         verify(model, oracle)
 
 
 @pytest.mark.parametrize(
-    "target, message",
+    "model, message",
     [
         ("no_such_module:Net", "cannot import 'no_such_module'"),
         (f"{NAME}:NoSuchNet", f"module '{NAME}' has no 'NoSuchNet': write package.module:factory"),
         (f"{NAME}:NOT_A_NETWORK", "gives int, not a torch module: name a callable that returns one"),
-        ("torch.nn:Identity", "Identity does not name its parts: define mgnet_parts(), see mgnet_verify.parts"),
+        ("torch.nn:Identity", "Identity has no mgnet_view(): define it, see mgnet_verify.network.protocol"),
     ],
 )
-def test_a_factory_that_gives_no_network_is_one_line(target: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["certify", target]) == 2
+def test_a_factory_that_gives_no_network_is_one_line(model: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", model]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnet_verify.injectivity import DENSE_LIMIT, injectivity, kernel_vector, rank_modulo
 from mgnet_verify.specification import convolve
+from mgnet_verify.specification.injectivity import DENSE_LIMIT, injectivity, kernel_vector, rank_modulo
 
 BOX = np.ones((1, 1, 3, 3))
 SHIFT = np.zeros((1, 1, 3, 3))

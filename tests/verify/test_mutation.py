@@ -2,8 +2,8 @@
 
 import pytest
 
-from mgnet_verify.testing.defects import failures
-from mgnet_verify.testing.mutation import Mutant, mutants
+from verify.mutation.engine import Mutant, mutants
+from verify.mutation.planted_defects import failures
 
 # Changes that alter nothing a MgNet computes, each with the reason.
 EQUIVALENT = {

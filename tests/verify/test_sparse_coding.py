@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnet_models.families.pursuit import fista_momentum
-from mgnet_models.families.sparse_coding import Dictionary
+from mgnet_models.families.sparse_coding import Dictionary, fista_momentum
 from mgnet_verify.specification.sigma import rectify
 from mgnet_verify.specification.sparse_coding import (
     analysis,
@@ -20,7 +19,7 @@ from mgnet_verify.specification.sparse_coding import (
     synthesis,
     threshold,
 )
-from mgnet_verify.theorem import first_violation
+from mgnet_verify.specification.theorem import first_violation
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7))

@@ -10,7 +10,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from mgnet_verify.specification import convolve
-from mgnet_verify.theorem import first_violation
+from mgnet_verify.specification.theorem import first_violation
 
 QUIET = settings(max_examples=3000, derandomize=True, database=None, deadline=None)
 

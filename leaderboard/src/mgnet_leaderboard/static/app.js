@@ -123,7 +123,7 @@
       remember();
     }
 
-    // What is unknown stands at the end in both directions.
+    // What is unknown is at the end in both directions.
     function order(a, b, sign) {
       if (a === null || b === null) return (a === null) - (b === null);
       if (typeof a === "number" && typeof b === "number") return sign * (a - b);
@@ -183,15 +183,14 @@
       byId("compare").showModal();
     }
 
-    // The same rule as on the page of comparisons, for any two printed accuracies of one data set.
-    const IMAGES = { mnist: 10000, cifar10: 10000, cifar100: 10000, imagenet: 50000 };
+    // The same rule as on the page of comparisons, for any two reported accuracies of one data set, but uncorrected.
     function verdict([a, b]) {
       if (a.dataset !== b.dataset) return "The data sets differ, so the accuracies cannot be compared.";
-      const n = IMAGES[a.dataset];
+      const n = window.mgnetBoard.testImages[a.dataset];
       if (!n || a.reported === null || b.reported === null) return "";
       const [p, q] = [a.reported / 100, b.reported / 100];
       const z = Math.abs(p - q) / Math.sqrt((p * (1 - p) + q * (1 - q)) / n);
-      return "The reported accuracies differ by " + (100 * Math.abs(p - q)).toFixed(2) + " points, " + z.toFixed(1) + " standard errors of a test set of " + n.toLocaleString("en") + " images: " + (z < 1.96 ? "within its noise." : "more than its noise, if this were the only comparison.");
+      return "The reported accuracies differ by " + (100 * Math.abs(p - q)).toFixed(2) + " points, " + z.toFixed(1) + " standard errors of a test set of " + n.toLocaleString("en") + " images: " + (z < 1.96 ? "not significant." : "significant at 0.05, if this were the only comparison.");
     }
 
     function plain(row) {

@@ -48,6 +48,11 @@ class Notation:
                     raise ValueError(f"{field}={c} on grid {grid}: each grid needs at least one channel")
 
     @classmethod
+    def of(cls, notation: str | Notation) -> Notation:
+        """A notation as it is, a text as `parse` reads it."""
+        return notation if isinstance(notation, cls) else cls.parse(str(notation))
+
+    @classmethod
     def parse(cls, text: str) -> Notation:
         """Read the notation as the paper prints it, in ASCII or LaTeX; ValueError says what is malformed."""
         match = _TEXT.fullmatch(_plain(text))

@@ -1,50 +1,10 @@
-"""What a model must know of a data set: classes, image size, normalisation. Each becomes a tag of timm's `model.tag`."""
+"""The timm configuration of a model for a data set: each data set becomes a tag of timm's `model.tag`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """Classes, image shape (channels, height, width) and normalisation of one data set."""
-
-    name: str
-    num_classes: int
-    input_size: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float = 1.0
-
-
-DATA_SETS = {
-    "digits": DataSet(name="digits", num_classes=10, input_size=(1, 8, 8), mean=(0.3057,), std=(0.3762,)),
-    "mnist": DataSet(name="MNIST", num_classes=10, input_size=(1, 28, 28), mean=(0.1307,), std=(0.3081,)),
-    "cifar10": DataSet(
-        name="CIFAR10",
-        num_classes=10,
-        input_size=(3, 32, 32),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
-    ),
-    "cifar100": DataSet(
-        name="CIFAR100",
-        num_classes=100,
-        input_size=(3, 32, 32),
-        mean=(0.5071, 0.4865, 0.4409),
-        std=(0.2673, 0.2564, 0.2762),
-    ),
-    "in1k": DataSet(
-        name="ImageNet",
-        num_classes=1000,
-        input_size=(3, 224, 224),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        crop_pct=0.875,
-    ),
-}
-
+from mgnet_records.datasets import BY_TIMM_TAG
 
 # Tags of a name without stem suffix; the first is the default.
 SMALL_IMAGES = ("cifar100", "cifar10", "mnist")
@@ -60,7 +20,7 @@ ALEXNET_PAPER = ("", "ImageNet Classification with Deep Convolutional Neural Net
 
 def final_size(tag: str, reduction: int) -> tuple[int, int]:
     """Height and width of a feature that is smaller than this data set's images by `reduction`, rounding up."""
-    _, height, width = DATA_SETS[tag].input_size
+    _, height, width = BY_TIMM_TAG[tag].input_size
     return -(-height // reduction), -(-width // reduction)
 
 
@@ -68,7 +28,7 @@ def model_cfg(
     tag: str, *, first_conv: str, pool_size: tuple[int, int] | None = None, paper: tuple[str, str] = MGNET_PAPER
 ) -> dict[str, Any]:
     """The timm configuration of a model without weights for the data set of this tag; `paper` is its id and name."""
-    data = DATA_SETS[tag]
+    data = BY_TIMM_TAG[tag]
     return {
         "url": "",
         "num_classes": data.num_classes,

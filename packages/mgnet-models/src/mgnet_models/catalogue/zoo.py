@@ -11,7 +11,7 @@ import timm
 
 from mgnet_models.catalogue.registry import registered_names
 from mgnet_models.catalogue.summary import align, summary
-from mgnet_models.catalogue.table_rows import paper_rows
+from mgnet_models.catalogue.table_rows import table_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class ZooEntry:
     parameters: int
     macs: int
     has_weights: bool
-    paper_rows: tuple[str, ...]
+    table_rows: tuple[str, ...]
 
 
 def zoo(pattern: str = "*") -> tuple[ZooEntry, ...]:
@@ -44,7 +44,7 @@ def _entry(name: str) -> ZooEntry:
         parameters=counts.parameters,
         macs=counts.macs,
         has_weights=timm.get_pretrained_cfg(name).has_weights,
-        paper_rows=tuple(row.id for row in paper_rows() if row.model == name),
+        table_rows=tuple(row.id for row in table_rows() if row.model == name),
     )
 
 
@@ -52,7 +52,7 @@ def as_table(entries: Iterable[ZooEntry]) -> str:
     """One line for each network; the last column tells in which printed tables it stands."""
     rows = [("name", "notation", "image", "classes", "parameters", "MACs (conv + linear)", "weights", "printed in")]
     for entry in entries:
-        printed = dict.fromkeys("/".join(row.split("/")[:2]) for row in entry.paper_rows)
+        printed = dict.fromkeys("/".join(row.split("/")[:2]) for row in entry.table_rows)
         image = "x".join(map(str, entry.image))
         weights = "yes" if entry.has_weights else "no"
         counts = (f"{entry.parameters:,}", f"{entry.macs:,}")

@@ -11,8 +11,7 @@ from torch import nn
 
 from mgnet_models.catalogue.datasets import ML_CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
-from mgnet_models.families.pursuit import CodingLayer, Pursuit, PursuitKind
-from mgnet_models.families.sparse_coding import Dictionary
+from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
 from mgnet_models.nn.layers import ConvLayer, make_act
 
@@ -22,7 +21,7 @@ class MlCsc(Network):
 
     The layout is that of the authors' CIFAR network: dictionaries of 4x4 atoms with stride 2 and `coding` atoms, then 3x3
     convolutions of the widths `plain`, stage by stage with a 2x2 max-pool between stages and after the last (global here,
-    the same for 32x32 images). No normalisation; filters of the dictionaries start at 0.1/sqrt(fan-in). `unfold`, `pursuit`
+    the same for 32x32 images). No normalization; filters of the dictionaries start at 0.1/sqrt(fan-in). `unfold`, `pursuit`
     and `fista` as in MSD-CSC; with `unfold=0` it is a plain network. The defaults of these three are choices of this
     project; "global" with 6 unfoldings is what the authors report.
 
@@ -63,6 +62,7 @@ class MlCsc(Network):
             stem=nn.Identity(),
             grids=nn.Sequential(*grids),
             head=ClassifierHead(c, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
+            in_chans=in_chans,
             num_classes=num_classes,
             channels=[widths[-1] for widths in plain],
             finest=2 ** len(coding),

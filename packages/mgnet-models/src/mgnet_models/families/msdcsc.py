@@ -11,8 +11,7 @@ from torch import nn
 
 from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
-from mgnet_models.families.pursuit import CodingLayer, Pursuit, PursuitKind
-from mgnet_models.families.sparse_coding import Dictionary
+from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind
 from mgnet_models.mgnet.stem import DataStem
 from mgnet_models.nn.classifier import Network, feature_cfg
 from mgnet_models.nn.layers import conv, make_act, make_norm, make_norm_act
@@ -26,9 +25,9 @@ class MsdCsc(Network):
     counts the pursuit's steps beyond the feed-forward one; parameters do not depend on it. `pursuit="layered"` is the figure
     of the paper, "global" what the code runs; `fista` adds momentum.
 
-    Choices of this project: `norm` normalises the new coordinates alone by default, so that with `unfold=0` a layer is
-    exactly a dense dilated layer ("all": every coordinate, as the code has it; "none": no normalisation in the layers);
-    the threshold follows the normalisation, where the code's is cancelled by it; statistics are kept for each unfolding.
+    Choices of this project: `norm` normalizes the new coordinates alone by default, so that with `unfold=0` a layer is
+    exactly a dense dilated layer ("all": every coordinate, as the code has it; "none": no normalization in the layers);
+    the threshold follows the normalization, where the code's is cancelled by it; statistics are kept for each unfolding.
 
     Raises ValueError for sizes below 1, an unknown pursuit, norm kind, norm or activation and a negative `unfold`.
     """
@@ -66,7 +65,7 @@ class MsdCsc(Network):
         def layer(c: int, i: int) -> CodingLayer:
             std = 0.1 / (9 * c) ** 0.5
             D = Dictionary(c, growth, dd, std=std, dilation=i % dilations + 1, identity=True)
-            return CodingLayer(D, unfold, act, dd, norm=code_norm, normalise_all=norm == "all")
+            return CodingLayer(D, unfold, act, dd, norm=code_norm, normalize_all=norm == "all")
 
         grids, widths = [], [stem_channels]
         for index in range(blocks):
@@ -79,6 +78,7 @@ class MsdCsc(Network):
             stem=DataStem(in_chans, stem_channels, "cifar", make_norm_act(norm_layer, act_layer, dd), dd),
             grids=nn.Sequential(*grids),
             head=ClassifierHead(widths[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
+            in_chans=in_chans,
             num_classes=num_classes,
             channels=widths[1:],
             finest=1,

@@ -22,7 +22,7 @@ from mgnet_models.nn.layers import DeviceDtype, NormAct, conv, make_act, make_no
 
 
 class Threshold(nn.Module):
-    """v + b with one learned b for each channel: what stands in the place of a normalisation in the pure pursuit."""
+    """v + b with one learned b for each channel: what stands in the place of a normalization in the pure pursuit."""
 
     def __init__(self, channels: int, dd: DeviceDtype) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class ResCsc(Network):
     The block and its variants "A" and "B", the depths and the tasks come from the authors' slides. Choices of this project,
     since no source states them: the plan of the CIFAR ResNet (stem of 16 channels, stages of 16, 32, 64), BatchNorm after
     each of the two convolutions, the padded skip where a stage begins, one learned c a block that starts at 1. With
-    `normalise=False` thresholds stand in the place of all normalisations, each block is exactly an ISTA step, and c starts
+    `normalize=False` thresholds stand in the place of all normalizations, each block is exactly an ISTA step, and c starts
     at 1/8, about 1/|D2|^2 for the weights it starts with.
 
     Raises ValueError for lists that do not fit, channels that shrink and an unknown variant, norm or activation.
@@ -108,7 +108,7 @@ class ResCsc(Network):
         blocks: Sequence[int] = (3, 3, 3),
         channels: Sequence[int] = (16, 32, 64),
         variant: Literal["A", "B"] = "A",
-        normalise: bool = True,
+        normalize: bool = True,
         in_chans: int = 3,
         num_classes: int = 10,
         global_pool: str = "avg",
@@ -127,7 +127,7 @@ class ResCsc(Network):
             raise ValueError(f"channels={tuple(channels)} shrink: a padded skip can only add channels")
         dd = {"device": device, "dtype": dtype}
         act = make_act(act_layer)
-        norm: NormAct = make_norm(norm_layer, dd) if normalise else lambda c: Threshold(c, dd)
+        norm: NormAct = make_norm(norm_layer, dd) if normalize else lambda c: Threshold(c, dd)
 
         rates = iter(calculate_drop_path_rates(drop_path_rate, sum(blocks)))
 
@@ -141,7 +141,7 @@ class ResCsc(Network):
                 act,
                 dd,
                 corrects=variant == "A",
-                step=1.0 if normalise else 1 / 8,
+                step=1.0 if normalize else 1 / 8,
                 drop_path_rate=next(rates),
             )
 
@@ -149,6 +149,7 @@ class ResCsc(Network):
             stem=DataStem(in_chans, channels[0], "cifar", lambda c: nn.Sequential(norm(c), act()), dd),
             grids=nn.Sequential(*(Stage(*(block(s, i) for i in range(count))) for s, count in enumerate(blocks))),
             head=ClassifierHead(channels[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
+            in_chans=in_chans,
             num_classes=num_classes,
             channels=channels,
             finest=1,

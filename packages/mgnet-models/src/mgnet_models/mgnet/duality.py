@@ -16,19 +16,16 @@ does not give:
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import cast
 
 import torch
 from timm.layers import ClassifierHead, get_device_dtype
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mgnet_models.mgnet.grid import Grid
 from mgnet_models.mgnet.model import MgNet
-from mgnet_models.mgnet.smoothing import SmoothingGrid
 from mgnet_models.mgnet.stem import Stem
 from mgnet_models.nn.classifier import Network
-from mgnet_models.runtime.checkpointing import recompute
 
 
 class ResidualStem(nn.Module):
@@ -56,34 +53,34 @@ class Restriction(nn.Module):
         return self.sigma_R(self.R(r))
 
 
-class PreActGrid(SmoothingGrid):
-    """One grid of the modified pre-act ResNet: r (b, c_f, h, w), with the A of a MgNet negated."""
+class NegatedConv2d(nn.Conv2d):
+    """-K * x for the kernel K that it holds. Negating is exact, in the weights as in the result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The negated convolution, (b, c_u, h, w) -> (b, c_f, h, w)."""
+        return self._conv_forward(x, -self.weight, None)
+
+
+class PreActGrid(nn.Module):
+    """One grid of the modified pre-act ResNet: r (b, c_f, h, w) by the steps of a MgNet, of which u is not carried.
+
+    Its A is that of (4.6), -A of the MgNet, so that r - (-A) * s of (4.5) is r + A * s.
+    """
 
     def __init__(self, grid: Grid) -> None:
-        """Take over the modules of `grid`; its A is negated in place."""
-        super().__init__(
-            grid.A,
-            list(grid.B),
-            list(grid.sigma_r),
-            list(grid.sigma_u),
-            share_B=grid.share_B,
-            transfer=None,
-            drop_path_rates=[0.0] * grid.nu,
-        )
-        self.drop_path = grid.drop_path
-        _negate(self.A)
-        self.A.requires_grad_(True)
+        """Take over `grid`; its A is negated in place. Raises ValueError for an A that is no plain Conv2d without bias."""
+        super().__init__()
         self.restriction = nn.Identity() if grid.transfer is None else Restriction(grid.transfer.R, grid.transfer.sigma_R)
+        self.grid = grid
+        grid.transfer = None
+        grid.A = _negated(grid.A)
+        grid.last = False  # every A is evaluated, the last one too, since the network reads r
 
     def forward(self, r: Tensor) -> Tensor:
-        """Restrict, then iterate: every A is evaluated, the last one too, since the network reads r."""
+        """Restrict r of the finer grid, then iterate."""
         r = self.restriction(r)
-        for i in range(self.nu):
-            if self.grad_checkpointing and not is_scripting():
-                s = recompute(self, self.correction, i, r)
-            else:
-                s = self.correction(i, r)
-            r = r + self.A(s)  # (4.6)
+        for i in range(self.grid.nu):
+            _, r = self.grid.residual_step(i, r)  # (4.6)
         return r
 
 
@@ -101,8 +98,9 @@ class ModifiedPreActResNet(Network):
             ResidualStem(cast(Stem, mgnet.stem)),
             nn.Sequential(*(PreActGrid(cast(Grid, grid)) for grid in mgnet.grids)),
             ClassifierHead(c_f[-1], 0, **device_dtype),
-            0,
-            c_f,
+            in_chans=mgnet.in_chans,
+            num_classes=0,
+            channels=c_f,
             finest=mgnet.feature_info[0]["reduction"],
         )
         self.notation = mgnet.notation
@@ -130,8 +128,9 @@ def to_mgnet(resnet: ModifiedPreActResNet, *, completed_by: MgNet) -> MgNet:
         )
     mgnet = copy.deepcopy(completed_by).train(resnet.training)
     mgnet.load_state_dict(_mgnet_state(resnet), strict=False)
-    for grid in cast(Any, mgnet.grids):
-        _negate(grid.A)
+    with torch.no_grad():
+        for grid in cast(list[Grid], list(mgnet.grids)):
+            grid.A.weight.neg_()
     return mgnet
 
 
@@ -140,10 +139,18 @@ def _mgnet_state(resnet: ModifiedPreActResNet) -> dict[str, Tensor]:
     renamed = {}
     for key, tensor in resnet.state_dict().items():
         if not key.startswith("head."):
-            renamed[key.replace("stem.f_in.", "stem.").replace(".restriction.", ".transfer.")] = tensor
+            renamed[key.replace("stem.f_in.", "stem.").replace(".restriction.", ".transfer.").replace(".grid.", ".")] = tensor
     return renamed
 
 
-def _negate(A: nn.Module) -> None:
+def _negated(A: nn.Module) -> NegatedConv2d:
+    """A with the other sign, on the same parameter, which is negated in place."""
+    if not isinstance(A, nn.Conv2d) or "weight" not in A._parameters or A.bias is not None:
+        raise ValueError(
+            f"A is {A}, whose sign cannot be changed: give a network whose A are nn.Conv2d with plain weights, no bias"
+        )
+    negated = NegatedConv2d(A.in_channels, A.out_channels, 3, padding=1, bias=False, device="meta")
+    negated.weight = A.weight.requires_grad_(True)
     with torch.no_grad():
-        cast(nn.Conv2d, A).weight.neg_()
+        negated.weight.neg_()
+    return negated

@@ -1,4 +1,4 @@
-"""One grid of MgNet: the system A * u = f, the smoother B, and the two forms of the smoothing iteration.
+"""One grid of MgNet: the system A * u = f, the correction sigma B * sigma(r), and the two forms of the iteration.
 
 Shapes: u and s (b, c_u, h, w); f and r (b, c_f, h, w). A maps u to f, B maps r to u.
 sigma_r and sigma_u are BatchNorm and ReLU, one pair for each iteration, named by the tensor they act on or make.
@@ -9,24 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice, pairwise
 
-import torch
-from timm.layers import calculate_drop_path_rates
+from timm.layers import DropPath, calculate_drop_path_rates
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]
 
-from mgnet_models.mgnet.smoothing import SmoothingGrid
 from mgnet_models.mgnet.transfer import Transfer
 from mgnet_models.nn.layers import DeviceDtype, MapForm, NormAct, conv, sigma_after, sigma_before
 from mgnet_models.notation import Notation
-from mgnet_models.runtime.checkpointing import recompute
-from mgnet_models.runtime.recompute import MemoryMode, iterate
 
 
-class Grid(SmoothingGrid):
-    """nu smoothing iterations with one A and one B (B^l) or nu of them (B^{l,i}), after the transfer from the finer grid.
+class SmoothingGrid(nn.Module):
+    """What the grids of MgNet and of GDFI are made of: A, the smoothers B, and a sigma of each iteration on each side of B.
 
-    The smoother of MgNet is sigma B * sigma, the form "both" of (4.15); the other forms make the linear schemes of
-    Table 1. On the `last` grid nothing reads the final residual, and its last A is not evaluated.
+    `B` holds nu smoothers (B^{l,i}) or one that all iterations share (B^l). Each tensor has one name. The smoother of MgNet
+    is sigma B * sigma, the form "both" of (4.15); the other forms make the schemes of Table 1. `transfer` leads here from
+    the finer grid, None on the finest. Nothing reads the final residual of the `last` grid.
     """
 
     def __init__(
@@ -43,45 +39,57 @@ class Grid(SmoothingGrid):
         drop_path_rates: Sequence[float],
         form_B: MapForm = "both",
     ) -> None:
-        super().__init__(
-            conv(c_u, c_f, kernel=3, dd=dd),
-            [conv(c_f, c_u, kernel=3, dd=dd) for _ in range(1 if share_B else nu)],
-            [sigma_before(form_B, c_f, norm_act) for _ in range(nu)],
-            [sigma_after(form_B, c_u, norm_act) for _ in range(nu)],
-            share_B=share_B,
-            transfer=transfer,
-            drop_path_rates=drop_path_rates,
-        )
+        super().__init__()
+        self.nu = nu
+        self.share_B = share_B
         self.last = last
-        self.memory_mode: MemoryMode = "default"
+        self.transfer = transfer
+        self.A = conv(c_u, c_f, kernel=3, dd=dd)
+        self.B = nn.ModuleList(conv(c_f, c_u, kernel=3, dd=dd) for _ in range(1 if share_B else nu))
+        self.sigma_r = nn.ModuleList(sigma_before(form_B, c_f, norm_act) for _ in range(nu))
+        self.sigma_u = nn.ModuleList(sigma_after(form_B, c_u, norm_act) for _ in range(nu))
+        self.drop_path = nn.ModuleList(DropPath(rate) if rate > 0 else nn.Identity() for rate in drop_path_rates)
         self.feature = nn.Identity()  # the last operation on u, where feature extraction by graph finds this grid
-        if last and nu == 1:
-            # A of a last grid with one iteration can change no output; a parameter without gradient stalls DDP.
+
+    def correction(self, i: int, r: Tensor) -> Tensor:
+        """What iteration i adds to u when the residual is r; drop-path leaves it out for random images."""
+        B = self.B[0 if self.share_B else i]
+        return self.drop_path[i](self.sigma_u[i](B(self.sigma_r[i](r))))  # s = sigma B * sigma(r)
+
+    def freeze_unread(self) -> None:
+        """Freeze what changes no output where this grid is the last: DistributedDataParallel waits for every gradient."""
+        if self.last and self.nu == 1:
             self.A.requires_grad_(False)
 
+
+class Grid(SmoothingGrid):
+    """nu smoothing iterations for the linear system A * u = f, in two forms of one function."""
+
     def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """The residual form: carry (u, r) with r = f - A * u, evaluating A once an iteration and never on u."""
+        """(u, r) of the finer grid, or (0, f) from the stem, to (u, r) after all iterations in the residual form."""
         u, r = state
         if self.transfer is not None:
             u, r = self.transfer(u, r)
-        if self.memory_mode != "default" and not is_scripting() and torch.is_grad_enabled():
-            u, r = iterate(self, u, r)
-            return self.feature(u), r
-        for i in range(self.nu):
-            if self.grad_checkpointing and not is_scripting():
-                s = recompute(self, self.correction, i, r)
-            else:
-                s = self.correction(i, r)
-            u = u + s
-            if not (self.last and i == self.nu - 1):
-                r = r - self.A(s)  # (4.5)
+        u, r = self.residual_iteration(u, r)
         return self.feature(u), r
 
     def feature_iteration(self, u: Tensor, f: Tensor) -> Tensor:
-        """The literal form, for verification: solve A * u = f for the feature u from the given start."""
+        """The feature form: keep f and evaluate A on u."""
         for i in range(self.nu):
             u = u + self.correction(i, f - self.A(u))  # (3.5)
         return u
+
+    def residual_iteration(self, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual form: carry r = f - A * u and evaluate A on s, since A * (u + s) = A * u + A * s."""
+        for i in range(self.nu):
+            s, r = self.residual_step(i, r)
+            u = u + s
+        return u, r
+
+    def residual_step(self, i: int, r: Tensor) -> tuple[Tensor, Tensor]:
+        """The correction s of iteration i and the residual after it; u takes no part."""
+        s = self.correction(i, r)
+        return s, r if self.last and i == self.nu - 1 else r - self.A(s)  # (4.5)
 
 
 def chain_of_grids(

@@ -38,13 +38,14 @@ class DataStem(DataMap):
 
 
 class Stem(DataMap):
-    """f_in with the start of Algorithm 2: u^{1,0} = 0, as a zero of shape (1, c_u, 1, 1) that broadcasts, and f^1."""
+    """f_in with the start of Algorithm 2, u^{1,0} = 0 and f^1; the zero is one number that stands for a full tensor."""
 
     def __init__(self, in_chans: int, c_u: int, c_f: int, kind: StemKind, norm_act: NormAct, dd: DeviceDtype) -> None:
         super().__init__(in_chans, c_f, kind, norm_act, dd)
         self.c_u = c_u
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (b, in_chans, h, w) to (0, f)."""
+        """Map (b, in_chans, h, w) to (0, f), which is (u, r) too, since r^{1,0} = f^1 - A * 0."""
         f = self.data(image)
-        return torch.zeros((1, self.c_u, 1, 1), dtype=f.dtype, device=f.device), f  # u^{1,0} = 0, r^{1,0} = f^1
+        zero = torch.zeros((1, self.c_u, 1, 1), dtype=f.dtype, device=f.device)
+        return zero.expand(f.shape[0], self.c_u, f.shape[2], f.shape[3]), f

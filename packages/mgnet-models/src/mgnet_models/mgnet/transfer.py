@@ -49,7 +49,7 @@ class Transfer(nn.Module):
         """sigma R *_2 (f^l - A^l u^l), the part of (3.7) that lives on the fine grid."""
         return self.sigma_R(self.R(r))
 
-    def literal(self, u: Tensor, f: Tensor, A_fine: nn.Module, A_coarse: nn.Module) -> tuple[Tensor, Tensor]:
+    def feature_form(self, u: Tensor, f: Tensor, A_fine: nn.Module, A_coarse: nn.Module) -> tuple[Tensor, Tensor]:
         """(u^l, f^l) -> (u^{l+1,0}, f^{l+1}) as Algorithm 2 writes it, with both systems evaluated."""
         u_coarse = self.interpolate(u)
         return u_coarse, self.restrict(f - A_fine(u)) + A_coarse(u_coarse)  # (3.7)

@@ -1,29 +1,34 @@
 """The part of timm's model interface that does not depend on the network: what any chain stem -> grids -> head shares."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: torch.fx copies the annotations of `forward` into the code that it writes, and
+# TorchScript cannot read them as strings.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast, get_args
 
-import torch
 from timm.layers import ClassifierHead, get_device_dtype
-from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]
+from torch import Tensor, fx, nn
 
-from mgnet_models.runtime.checkpointing import recompute
+InitScheme = Literal["kaiming", "torch"]
 
 
 class Network(nn.Module):
     """Base of the networks here: `stem` maps an image to a state, `grids` iterate on it, `head` reads its feature.
 
-    Here the state is the feature itself, a tensor.
+    Here the state is the feature itself, a tensor. How a network is computed comes from outside: `mgnet_models.runtime` gives
+    the two methods that are declared here.
     """
+
+    set_grad_checkpointing: ClassVar[Callable[..., None]]
+    __prepare_scriptable__: ClassVar[Callable[..., fx.GraphModule]]
 
     def __init__(
         self,
         stem: nn.Module,
         grids: nn.Sequential,
         head: ClassifierHead,
+        *,
+        in_chans: int,
         num_classes: int,
         channels: Sequence[int],
         finest: int,
@@ -35,7 +40,9 @@ class Network(nn.Module):
         self.grids = grids
         self.norm = nn.Identity() if norm is None else norm
         self.head = head
+        self.in_chans = in_chans
         self.num_classes = num_classes
+        self.grad_checkpointing = False
         self.num_features = self.head_hidden_size = channels[-1]
         self.feature_info = [
             {"num_chs": c, "reduction": finest * 2**index, "module": f"grids.{index}"} for index, c in enumerate(channels)
@@ -64,7 +71,7 @@ class Network(nn.Module):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """The features at the end of chosen grids (all if None, the last n if an int), and the final one.
 
-        `norm` asks for the last feature as the head sees it, after the final normalisation of networks that have one.
+        `norm` asks for the last feature as the head sees it, after the final normalization of networks that have one.
         Raises ValueError for an output format other than NCHW.
         """
         if output_fmt != "NCHW":
@@ -84,7 +91,6 @@ class Network(nn.Module):
                 intermediates.append(feature if norm else bare)
         return intermediates if intermediates_only else (feature, intermediates)
 
-    @torch.jit.unused
     def _feature(self, state: Any) -> Tensor:
         """The feature in what a grid returns."""
         return state
@@ -94,7 +100,7 @@ class Network(nn.Module):
     ) -> list[int]:
         """Drop the grids after the last chosen one, and the classifier; returns the chosen indices.
 
-        `prune_norm` drops the final normalisation too, which fits the last grid alone and goes with it in any case.
+        `prune_norm` drops the final normalization too, which fits the last grid alone and goes with it in any case.
         """
         chosen = _take_indices(len(self.grids), indices)
         if prune_norm or max(chosen) + 1 < len(self.grids):
@@ -104,7 +110,6 @@ class Network(nn.Module):
             self.reset_classifier(0, "")
         return chosen
 
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
         return self.head.fc
@@ -114,48 +119,32 @@ class Network(nn.Module):
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, **get_device_dtype(self))
 
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each correction in the backward pass instead of keeping its activations."""
-        for grid in self.grids:
-            cast(Any, grid).grad_checkpointing = enable
-
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layer groups for layer-wise learning rates: stem, then one group for each grid, then the head."""
         return {"stem": r"^stem", "blocks": [(r"^grids\.(\d+)", None), (r"^norm", (99999,))]}
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that must not decay: none."""
         return set()
 
-    @torch.jit.ignore
-    def init_weights(self) -> None:
-        """Set every parameter and buffer anew: Kaiming for convolutions (fan-out, ReLU), torch's own for the rest."""
+    def init_weights(self, scheme: InitScheme = "kaiming") -> None:
+        """Set every parameter and buffer: convolutions by Kaiming's normal (fan-out, ReLU), the rest by PyTorch's own rule.
+
+        With "torch" convolutions too are set by PyTorch's rule. Raises ValueError for another scheme.
+        """
+        if scheme not in get_args(InitScheme):
+            raise ValueError(f"init_weights({scheme!r}) is unknown: use 'kaiming' or 'torch'")
         for module in self.modules():
             if hasattr(module, "reset_parameters"):
                 cast(Any, module).reset_parameters()
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if scheme == "kaiming":
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class Stage(nn.Sequential):
     """A grid that is a plain chain of blocks, each tensor to tensor."""
-
-    def __init__(self, *blocks: nn.Module) -> None:
-        super().__init__(*blocks)
-        self.grad_checkpointing = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """All blocks in turn."""
-        for block in self:
-            if self.grad_checkpointing and not is_scripting():
-                x = recompute(block, block, x)
-            else:
-                x = block(x)
-        return x
 
 
 class Grids(nn.Sequential):
@@ -171,24 +160,30 @@ class Grids(nn.Sequential):
 class GridNetwork(Network):
     """A network whose state is the pair (u, r) and whose feature is u."""
 
-    def __init__(
-        self,
-        stem: nn.Module,
-        grids: Sequence[nn.Module],
-        head: ClassifierHead,
-        num_classes: int,
-        channels: Sequence[int],
-        finest: int,
-    ) -> None:
-        super().__init__(stem, Grids(*grids), head, num_classes, channels, finest)
+    def __init__(self, stem: nn.Module, grids: Sequence[nn.Module], head: ClassifierHead, **described: Any) -> None:
+        super().__init__(stem, Grids(*grids), head, **described)
+        self._end_at_last_grid()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The feature u of the coarsest grid: image (b, in_chans, h, w) -> (b, num_features, h', w')."""
         return self.grids(self.stem(x))[0]
 
-    @torch.jit.unused
     def _feature(self, state: Any) -> Tensor:
         return state[0]
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] | tuple[int, ...] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """As in every network here; what only the dropped grids read is not computed any more."""
+        chosen = super().prune_intermediate_layers(indices, prune_norm, prune_head)
+        self._end_at_last_grid()
+        return chosen
+
+    def _end_at_last_grid(self) -> None:
+        """Nothing reads the residual at the end of the last grid: leave out what would compute it."""
+        last = cast(Any, self.grids[-1])
+        last.last = True
+        last.freeze_unread()
 
 
 def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class ConvLayer(nn.Module):
 def make_norm_act(
     norm_layer: str | Callable[..., nn.Module], act_layer: str | Callable[..., nn.Module], dd: DeviceDtype
 ) -> NormAct:
-    """The factory of sigma: normalisation then activation, BatchNorm and ReLU unless the user swaps them."""
+    """The factory of sigma: normalization then activation, BatchNorm and ReLU unless the user swaps them."""
     make_act(act_layer)  # names an unknown activation before timm's lookup of the pair fails
     layer = _known(partial(get_norm_act_layer, act_layer=act_layer), norm_layer, "norm_layer", _NORMS)
-    return partial(layer, **dd)  # the activation acts in place, on what the normalisation has just made
+    return partial(layer, **dd)  # the activation acts in place, on what the normalization has just made
 
 
 def make_norm(norm_layer: str | Callable[..., nn.Module], dd: DeviceDtype, *, affine: bool = True) -> NormAct:
-    """The factory of the normalisation alone, where the activation comes later; without weights if not `affine`."""
+    """The factory of the normalization alone, where the activation comes later; without weights if not `affine`."""
     options = {} if affine else {"affine": False}
     return partial(_known(get_norm_layer, norm_layer, "norm_layer", _NORMS), **options, **dd)
 

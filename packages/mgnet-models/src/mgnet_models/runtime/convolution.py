@@ -1,91 +1,84 @@
-"""A network in training takes the short way of its 3x3 convolutions (`mgnet_models.runtime.winograd`), forward and backward."""
+"""Wide 3x3 convolutions of a finished network by Winograd's minimal filtering, which the optional package mgnet-kernels computes.
+
+On a CPU it takes a quarter of the multiplications of the direct convolution, and rounds a few times more; on other devices,
+and where it would not be faster, the same modules run the direct one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 
-from mgnet_models.runtime.winograd import (
-    compute_dtype,
-    convolve,
-    image_gradient,
-    is_short,
-    is_wide,
-    kernel_gradient,
-    pays,
-    transform_kernels,
-)
+if TYPE_CHECKING:
+    from mgnet_kernels import Policy
 
-_depth = ContextVar("contexts of ShortConvolutions that are open", default=0)
+_DTYPES = (torch.float32, torch.bfloat16)
+_MANY_TILES = 2**31
 
 
-class ShortConvolutions(TorchFunctionMode):
-    """Within this context the 3x3 convolutions of any network take the short way where it pays.
+class Conv3x3(nn.Conv2d):
+    """An nn.Conv2d of 3x3, stride 1 and zero padding 1 that runs `mgnet_kernels.conv3x3`, on the same parameters.
 
-        with ShortConvolutions():
-            loss = F.cross_entropy(network(images), labels)
-        loss.backward()
-
-    First derivatives too; both change by rounding only. Kernels are transformed at each call, as they may have changed.
+    Differentiable as any convolution. While a network is exported or traced it is a plain convolution of PyTorch.
     """
 
-    @staticmethod
-    def matter_to(network: nn.Module, dtype: torch.dtype) -> bool:
-        """Whether the network has a convolution that may take the short way when it computes in this dtype."""
-        convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-        return any(
-            is_wide(it.weight, dtype) and is_short(it.weight, it.stride, it.padding, it.dilation, it.groups) for it in convolutions
-        )
+    def __init__(self, convolution: nn.Conv2d, policy: Policy) -> None:
+        """Take over parameters and hooks of a convolution of this geometry."""
+        nn.Module.__init__(self)
+        self.__dict__.update(convolution.__dict__)
+        self.policy = policy
 
-    @staticmethod
-    def are_on() -> bool:
-        """Whether such a context is open; a backward pass runs after it, and asks during the forward pass."""
-        return _depth.get() > 0
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c_in, h, w) -> (b, c_out, h, w)."""
+        from mgnet_kernels import conv3x3
 
-    def __enter__(self) -> ShortConvolutions:
-        _depth.set(_depth.get() + 1)
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        _depth.set(_depth.get() - 1)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.conv2d:
-            return _convolution(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        return conv3x3(x, self.weight, self.bias, policy=self.policy)
 
 
-def _convolution(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Tensor:
-    dtype = compute_dtype(input, weight)
-    if dtype is None or not (is_short(weight, stride, padding, dilation, groups) and pays(input, weight, dtype)):
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    y: Tensor = _ShortConvolution.apply(input.to(dtype), weight.to(dtype))
-    return y if bias is None else y + bias.to(dtype)[:, None, None]
+def use_winograd(network: nn.Module, policy: Policy | None = None) -> nn.Module:
+    """Make every convolution that can be computed so a `Conv3x3`, in place, as convert_sync_batchnorm converts norms.
+
+    Names and parameters stay, so that optimizers and checkpoints fit before and after; `print(network)` shows the change.
+    Returns `network`; where that itself is such a convolution, its `Conv3x3`. `policy` says from which sizes on Winograd is
+    used (`mgnet_kernels.Policy`), and modules whose channels it never allows are left alone, as are subclasses of nn.Conv2d,
+    padding other than zeros, and weights that are parametrized or pruned. Without mgnet-kernels, or where its C code cannot
+    run (`winograd_backend()` is "aten"), nothing changes.
+    """
+    if winograd_backend() == "aten":
+        return network
+    from mgnet_kernels import DEFAULT_POLICY
+
+    return _converted(network, DEFAULT_POLICY if policy is None else policy)
 
 
-class _ShortConvolution(torch.autograd.Function):
-    """x (b, c_in, h, w) and weight (c_out, c_in, 3, 3) to (b, c_out, h, w)."""
+def winograd_backend() -> str:
+    """What computes a `Conv3x3` on this machine's CPU: "c-avx512", "c-avx2", "c-baseline", or "aten", PyTorch's convolution."""
+    try:
+        from mgnet_kernels import backend
+    except ModuleNotFoundError as error:
+        if error.name != "mgnet_kernels":
+            raise
+        return "aten"
+    return backend()
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return convolve(x, transform_kernels(weight))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        of_x = image_gradient(g, weight) if ctx.needs_input_grad[0] else None
-        return of_x, kernel_gradient(x, g) if ctx.needs_input_grad[1] else None
+def _converted(module: nn.Module, policy: Policy) -> nn.Module:
+    if type(module) is nn.Conv2d:
+        return Conv3x3(module, policy) if _serves(module, policy) else module
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _converted(child, policy)
+    return module
+
+
+def _serves(convolution: nn.Conv2d, policy: Policy) -> bool:
+    from mgnet_kernels import is_conv3x3
+
+    return (
+        is_conv3x3(convolution)
+        and "weight" in convolution._parameters  # not computed by a parametrization or by pruning
+        and "forward" not in convolution.__dict__
+        and any(policy.allows(dtype, convolution.in_channels, convolution.out_channels, _MANY_TILES) for dtype in _DTYPES)
+    )

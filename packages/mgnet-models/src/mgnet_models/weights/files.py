@@ -1,4 +1,8 @@
-"""A trained model as one safetensors file whose header says which network it is. Nothing is ever unpickled."""
+"""A trained model as one safetensors file whose header says which network it is. Nothing is ever unpickled.
+
+The files in `digits/` come with the package, so that `pretrained=True` needs no network: `make weights` trains them by
+mgnet-train's own recipe, and `digits/stated.json` holds recipe, seed, commit and the images they get right.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from torch import nn
 
 # One entry holds all of the description: safetensors writes several in random order, and equal models would differ as files.
 _DESCRIPTION = "mgnet"
+_DIGITS = Path(__file__).parent / "digits"
 
 
 def save_checkpoint(model: nn.Module, path: str | Path, *, model_name: str, model_args: Mapping[str, Any]) -> None:
@@ -63,3 +68,14 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not fit the model {name!r} with {args}: {' '.join(str(error).split())}") from None
     return model.eval()
+
+
+def packaged_weights(tagged_name: str) -> Path | None:
+    """The safetensors file of `name.tag`, or None where no weights exist."""
+    path = _DIGITS / f"{tagged_name}.safetensors"
+    return path if path.is_file() else None
+
+
+def stated_results() -> dict[str, dict[str, Any]]:
+    """For each name with weights: recipe, seed, commit, and `test` with the images of the test split it gets right."""
+    return json.loads((_DIGITS / "stated.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet_models
-from mgnet_models.runtime.recompute import MemoryMode
+from mgnet_models.nn.classifier import InitScheme, Network
 from mgnet_records.errors import InputError, unknown
 from mgnet_train.config.execution import Form, Recompute
 from mgnet_train.data.rng import stream_seed
@@ -29,7 +29,7 @@ class NetworkSpec:
     entry: str
     args: dict[str, Any]
 
-    def make(self, init: str, seed: int) -> nn.Module:
+    def make(self, init: InitScheme, seed: int) -> nn.Module:
         """The network with its initial weights; the same scheme and seed give the same weights.
 
         `init` is a recipe's: "kaiming" or "torch". Raises InputError for arguments that the network does not take.
@@ -39,9 +39,10 @@ class NetworkSpec:
             network = timm.create_model(self.entry, **self.args)
         except (TypeError, ValueError) as error:
             raise InputError(f"model {self.entry!r} does not take {self.args}: {error}") from None
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                _initialize(module, init)
+        if isinstance(network, Network):
+            network.init_weights(init)
+        else:
+            _initialize(network, init)
         return network
 
 
@@ -53,7 +54,7 @@ class FeatureForm(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.forward_literal(images)  # type: ignore[operator]
+        return self.network.forward_feature_form(images)  # type: ignore[operator]
 
 
 def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str, Any] | None = None) -> NetworkSpec:
@@ -78,12 +79,9 @@ def executed_form(network: nn.Module, form: Form) -> nn.Module:
     """The network as a callable in the residual or the feature form. Raises InputError for a network that has one form only."""
     if form == "residual":
         return network
-    if not hasattr(network, "forward_literal"):
+    if not hasattr(network, "forward_feature_form"):
         raise InputError(f"form=feature: {type(network).__name__} has one form only, use form=residual")
     return FeatureForm(network)
-
-
-_MODES: dict[str, MemoryMode] = {"none": "default", "selective": "lean", "full": "leaner", "sublinear": "deep"}
 
 
 def set_recompute(network: nn.Module, mode: Recompute) -> None:
@@ -93,7 +91,7 @@ def set_recompute(network: nn.Module, mode: Recompute) -> None:
     if not isinstance(network, mgnet_models.MgNet):
         raise InputError(f"recompute={mode}: {type(network).__name__} has no recompute modes, use recompute=none")
     try:
-        network.set_memory_mode(_MODES[mode])
+        network.set_recompute(mode)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -139,8 +137,11 @@ def _unknown_name(text: str) -> InputError:
     return InputError(f"{unknown('model', text, timm.list_models())}{hint}")
 
 
-def _initialize(convolution: nn.Conv2d, init: str) -> None:
-    if init == "torch":
-        convolution.reset_parameters()
-    else:
-        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+def _initialize(network: nn.Module, init: InitScheme) -> None:
+    """For a network of timm's own, which keeps its initialization but for the convolutions."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if init == "torch":
+                module.reset_parameters()
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgnet_models import PaperRow, paper_rows
+from mgnet_models import TableRow, table_rows
 from mgnet_records.datasets import DATA_SETS
 from mgnet_records.errors import InputError, unknown
 from mgnet_records.provenance import CodeState
@@ -32,7 +32,7 @@ _CONVENTION = "cost: 3 x forward multiply-adds x training images x epochs"
 class PlannedRow:
     """One table row and the runs that measure it, one for each seed."""
 
-    row: PaperRow
+    row: TableRow
     specs: tuple[RunSpec, ...]
 
 
@@ -50,10 +50,10 @@ def plan(
 
     Raises InputError, with near names, for a target that the paper does not have or that has quoted rows only.
     """
-    rows = [row for row in paper_rows() if row.id == target or row.id.startswith(target.rstrip("/") + "/")]
+    rows = [row for row in table_rows() if row.id == target or row.id.startswith(target.rstrip("/") + "/")]
     if not rows:
-        starts = {"/".join(row.id.split("/")[:depth]) for row in paper_rows() for depth in (1, 2)}
-        raise unknown("part of the paper", target, starts | {row.id for row in paper_rows()})
+        starts = {"/".join(row.id.split("/")[:depth]) for row in table_rows() for depth in (1, 2)}
+        raise unknown("part of the paper", target, starts | {row.id for row in table_rows()})
     planned = [
         PlannedRow(
             row=row,
@@ -136,6 +136,6 @@ def _table_line(planned: PlannedRow, runs: Path) -> str:
     return f"{planned.row.id:44s} {planned.row.accuracy_printed:>8s} {measured:>15s} {seeds:>6s} {best:>13s}"
 
 
-def _recipe_of(row: PaperRow) -> str:
+def _recipe_of(row: TableRow) -> str:
     named = f"paper-{row.version}"
     return named if named in recipe_names(row.dataset.lower()) else recipe_names(row.dataset.lower())[0]

@@ -9,15 +9,13 @@ mixed:         autocast to bfloat16; on CUDA also TF32, compiled networks and CU
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from mgnet_models import ShortConvolutions
-from mgnet_models.runtime import winograd_in_c
+from mgnet_models import Conv3x3, use_winograd, winograd_backend
 from mgnet_records.run_result import Execution as ExecutionRecord
 from mgnet_train.config.execution import Execution
 from mgnet_train.config.network import set_recompute
@@ -53,7 +51,7 @@ class Executor:
 
     @property
     def convolution(self) -> str:
-        """What computes the 3x3 convolutions of the prepared network: "winograd" where at least one is wide enough."""
+        """How the prepared network computes its 3x3 convolutions: "winograd" where at least one was converted."""
         return "winograd" if self._uses_winograd else "direct"
 
     @property
@@ -61,17 +59,17 @@ class Executor:
         """What computes the Winograd convolutions; None where there are none."""
         if not self._uses_winograd:
             return None
-        return "aten" if winograd_in_c.why_not() else "c"
+        return winograd_backend()
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """The network on the device, in the memory layout, with the recompute mode and the convolution of the execution.
 
         Raises InputError for a recompute mode that the network does not have.
         """
-        dtype = torch.bfloat16 if self._is_mixed else torch.float32
-        may_use = self.execution.convolution == "winograd" and self.device.type == "cpu"
-        self._uses_winograd = may_use and ShortConvolutions.matter_to(network, dtype)
         set_recompute(network, self.execution.recompute)
+        if self.execution.convolution == "winograd" and self.device.type == "cpu":
+            network = use_winograd(network)
+        self._uses_winograd = any(isinstance(module, Conv3x3) for module in network.modules())
         return network.to(device=self.device, memory_format=self._format)  # type: ignore[call-overload]
 
     def compile(self, network: nn.Module) -> None:
@@ -94,12 +92,9 @@ class Executor:
         }
         return ExecutionRecord.model_validate(values)
 
-    @contextmanager
-    def context(self) -> Iterator[None]:
+    def context(self) -> AbstractContextManager[object]:
         """In this context the network, its loss and their derivatives are computed."""
-        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16) if self._is_mixed else nullcontext()
-        with autocast, ShortConvolutions() if self._uses_winograd else nullcontext():
-            yield
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._is_mixed else nullcontext()
 
     def __str__(self) -> str:
         """One line for the log."""

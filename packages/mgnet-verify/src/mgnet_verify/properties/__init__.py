@@ -1,76 +1,75 @@
-"""The properties that a network must have, one function each; `MODEL_PROPERTIES` lists those that any example can try.
+"""The properties that a network must have, one function each.
 
-A property is a function of a model and an Example that returns Evidence, or raises Violation with the first grid and step
-where it fails, or NotDecided when the example cannot decide. The model is never changed.
+A property is a function of a model and an `Example`. It returns an `ExampleResult`, or raises Violation with the first grid
+and iteration where it fails, or NotDecided when the example cannot decide. The model is never changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import nn
 
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts
-from mgnet_verify.properties import conversion, deployed, duality, gradients, invariance, oracle, structure, training
+from mgnet_verify.check.run import Property
+from mgnet_verify.network.gdfi import is_gdfi
+from mgnet_verify.network.protocol import view_of
+from mgnet_verify.network.resnet import is_resnet
+from mgnet_verify.properties import algorithm_2, conversion, deployed, duality, gradients, invariance, structure, training
+from mgnet_verify.properties.algorithms_1_and_3 import equals_algorithm_1, equals_algorithm_3
 
-Check = Callable[[nn.Module, Example], Evidence]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Property:
-    """A check, and what it asks of a network: these `forms`, the order of Algorithm 2 in them (`ordered`), a `notation`."""
-
-    check: Check
-    forms: frozenset[str] = frozenset()
-    ordered: bool = False
-    notation: bool = False
-
-    @property
-    def name(self) -> str:
-        """The function's name, as reports print it."""
-        return self.check.__name__
-
-    @property
-    def statement(self) -> str:
-        """The first line of the docstring: what holds."""
-        return (self.check.__doc__ or self.name).splitlines()[0]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def applies_to(self, model: nn.Module, parts: Parts) -> bool:
-        """Whether the network has what the check looks at."""
-        has_forms = self.forms <= parts.forms.keys() and (parts.follows_order or not self.ordered)
-        return has_forms and (hasattr(model, "notation") or not self.notation)
+__all__ = ["FRESH_PROPERTIES", "GDFI_PROPERTIES", "MODEL_PROPERTIES", "RESNET_PROPERTIES", "Property", "properties_for"]
 
 
-_BOTH = frozenset({"literal", "residual"})
+def _needs(*forms: str, ordered: bool = False, notation: bool = False) -> Callable[[nn.Module], bool]:
+    """Whether a network has these forms, the order of Algorithm 2 in them (`ordered`), and a `notation`."""
 
-# In the order in which a wrong network is soonest told: the specification and what is cheap first.
+    def applies_to(model: nn.Module) -> bool:
+        view = view_of(model)
+        has_forms = set(forms) <= view.forms.keys() and (view.follows_order or not ordered)
+        return has_forms and (hasattr(model, "notation") or not notation)
+
+    return applies_to
+
+
+_notation = _needs(notation=True)
+_both = _needs("feature", "residual")
+_both_ordered = _needs("feature", "residual", ordered=True)
+_feature_ordered = _needs("feature", ordered=True)
+_both_and_notation = _needs("feature", "residual", notation=True)
+
+# Of a MgNet. Those that tell a wrong network soonest come first: the specification and what is cheap.
 MODEL_PROPERTIES = (
-    Property(check=oracle.equals_the_specification),
-    Property(check=structure.tensors_by_name, notation=True),
-    Property(check=structure.trained_as_stated, notation=True),
-    Property(check=structure.features_as_announced, notation=True),
-    Property(check=structure.parameters_of_the_notation, notation=True),
-    Property(check=invariance.norms_as_released, notation=True),
+    Property(check=algorithm_2.equals_the_specification),
+    Property(check=structure.tensors_by_name, applies_to=_notation),
+    Property(check=structure.trained_as_stated, applies_to=_notation),
+    Property(check=structure.features_as_announced, applies_to=_notation),
+    Property(check=structure.parameters_of_the_notation, applies_to=_notation),
+    Property(check=invariance.norms_as_released, applies_to=_notation),
     Property(check=training.trains_as_specified),
     Property(check=gradients.gradients_as_specified),
-    Property(check=oracle.the_two_algorithms_agree),
-    Property(check=oracle.operands_of_A, forms=_BOTH, ordered=True),
-    Property(check=duality.residual_of_the_literal_form, forms=frozenset({"literal"}), ordered=True),
-    Property(check=duality.forms_agree, forms=_BOTH),
-    Property(check=deployed.residuals_within_rounding, forms=_BOTH, ordered=True),
+    Property(check=algorithm_2.specification_obeys_the_theorem),
+    Property(check=algorithm_2.operands_of_A, applies_to=_both_ordered),
+    Property(check=duality.residual_of_the_feature_form, applies_to=_feature_ordered),
+    Property(check=duality.forms_agree, applies_to=_both),
+    Property(check=deployed.residuals_within_rounding, applies_to=_both_ordered),
     Property(check=invariance.evaluation_is_pure),
     Property(check=invariance.homogeneous_without_shifts),
     Property(check=invariance.residuals_do_not_see_Pi),
-    Property(check=invariance.features_grow_within_a_grid, forms=frozenset({"literal"}), ordered=True),
-    Property(check=conversion.preact_resnet_has_the_residuals, forms=_BOTH, notation=True),
-    Property(check=conversion.gauge_freedom, forms=_BOTH, notation=True),
-    Property(check=structure.macs_of_the_notation, notation=True),
+    Property(check=invariance.features_grow_within_a_grid, applies_to=_feature_ordered),
+    Property(check=conversion.preact_resnet_has_the_residuals, applies_to=_both_and_notation),
+    Property(check=conversion.gauge_freedom, applies_to=_both_and_notation),
+    Property(check=structure.macs_of_the_notation, applies_to=_notation),
 )
 
-# Of a network that nobody has trained yet.
-FRESH_PROPERTIES = (Property(check=structure.starts_as_stated, notation=True),)
+# Of a MgNet that nobody has trained yet.
+FRESH_PROPERTIES = (Property(check=structure.starts_as_stated, applies_to=_notation),)
+
+RESNET_PROPERTIES = (Property(check=equals_algorithm_1),)
+GDFI_PROPERTIES = (Property(check=equals_algorithm_3),)
+
+
+def properties_for(model: nn.Module) -> tuple[Property, ...]:
+    """The properties of the network's family, applicable or not; those of a MgNet for a network of no family of ours."""
+    if is_resnet(model):
+        return RESNET_PROPERTIES
+    return GDFI_PROPERTIES if is_gdfi(model) else MODEL_PROPERTIES

@@ -1,4 +1,4 @@
-"""The dual network as a network: conversion to the modified pre-act ResNet (4.6), and the gauge freedom of (u, f)."""
+"""Conversion to the modified pre-act ResNet (4.6), which iterates on r, and the gauge freedom of (u, f)."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import torch
 from torch import nn
 
 from mgnet_models.mgnet.duality import to_mgnet, to_preact_resnet
-from mgnet_verify.comparison import require_equal, require_length
+from mgnet_verify.check.assertions import require_equal, require_length
+from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.check.oracle import exact_or_undecided, oracle_of
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import array
-from mgnet_verify.reference import exact_or_undecided, reference
+from mgnet_verify.network.protocol import array
 from mgnet_verify.specification import convolve
 from mgnet_verify.specification.operators import add
 
 
-def preact_resnet_has_the_residuals(model: nn.Module, example: Example) -> Evidence:
+def preact_resnet_has_the_residuals(model: nn.Module, example: Example) -> ExampleResult:
     """Converted to a modified pre-act ResNet, the network's feature on each grid is the residual r^{l,nu} of the MgNet. (4.6)"""
-    right = reference(model, example)
+    right = oracle_of(model, example)
     before = {name: tensor.clone() for name, tensor in right.model.state_dict().items()}
     resnet = to_preact_resnet(cast(Any, right.model))
     with torch.no_grad():
         features = cast(Any, resnet).forward_intermediates(example.tensor(), intermediates_only=True)
-    require_length("features of the pre-act ResNet", len(features), len(right.primal.grids))
-    for grid, (r, trace) in enumerate(zip(features, right.primal.grids), start=1):
-        require_equal("r of the pre-act ResNet", array(r), trace.r[-1], grid=grid, step=len(trace.s))
+    require_length("features of the pre-act ResNet", len(features), len(right.feature_form.grids))
+    for grid, (r, trace) in enumerate(zip(features, right.feature_form.grids), start=1):
+        require_equal("r of the pre-act ResNet", array(r), trace.r[-1], grid=grid, iteration=len(trace.s))
     back = to_mgnet(resnet, completed_by=cast(Any, right.model))
     for name, tensor in before.items():
         if not torch.equal(right.model.state_dict()[name], tensor):
             raise Violation(f"conversion changes {name} of the network it is given")
         if not torch.equal(back.state_dict()[name], tensor):
             raise Violation(f"conversion there and back changes {name}")
-    return Evidence(bits_used=right.bits)
+    return ExampleResult(bits_used=right.bits)
 
 
-def gauge_freedom(model: nn.Module, example: Example) -> Evidence:
+def gauge_freedom(model: nn.Module, example: Example) -> ExampleResult:
     """On each grid, (u^{l,0} + k, f^l + A k) in place of (u^{l,0}, f^l) moves every u by k and no residual, for every field k."""
-    right = reference(model, example)
+    right = oracle_of(model, example)
     rng = np.random.default_rng([example.seed, 7])
     grids = cast(Any, right.model).grids
-    for number, (grid, tensors, trace) in enumerate(zip(grids, right.net.grids, right.primal.grids), start=1):
+    for number, (grid, tensors, trace) in enumerate(zip(grids, right.net.grids, right.feature_form.grids), start=1):
         k = rng.integers(-5, 6, trace.u[0].shape).astype(np.float64)
         with exact_or_undecided():
             assert trace.f is not None  # Algorithm 2 has f on every grid
@@ -52,5 +52,5 @@ def gauge_freedom(model: nn.Module, example: Example) -> Evidence:
         start = add(trace.u[0], k)
         with torch.no_grad():
             end = copy.deepcopy(grid).feature_iteration(torch.from_numpy(start), torch.from_numpy(f))
-        require_equal("u after a shift of (u, f)", array(end), expected, grid=number, step=len(trace.s))
-    return Evidence(bits_used=right.bits)
+        require_equal("u after a shift of (u, f)", array(end), expected, grid=number, iteration=len(trace.s))
+    return ExampleResult(bits_used=right.bits)

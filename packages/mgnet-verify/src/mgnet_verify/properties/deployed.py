@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_verify.comparison import require_within
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import parts_of, tensors_of
+from mgnet_verify.check.assertions import require_within
+from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.network.protocol import tensors_of, view_of
+from mgnet_verify.network.trace import GridTrace, traced
 from mgnet_verify.specification import Array, convolve
-from mgnet_verify.trace import GridRecord, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,33 +47,35 @@ class Precision:
         return g + self.stored * (np.abs(convolve(kernel, x)) + g)
 
 
-def residuals_within_rounding(model: nn.Module, example: Example) -> Evidence:
+def residuals_within_rounding(model: nn.Module, example: Example) -> ExampleResult:
     """In its own precision and with its own weights, each step of each form obeys the recursion up to the rounding of A.
 
     Residual form: r^i = fl(r^{i-1} - fl(A s)), so it differs from r^{i-1} - A s by the error of A s and one rounding, u |r^i|
-    (1 + u). Literal form: r^i = fl(f - fl(A u^i)), so r^i - r^{i-1} + A (u^i - u^{i-1}) is at most the errors of A u^i and
+    (1 + u). Feature form: r^i = fl(f - fl(A u^i)), so r^i - r^{i-1} + A (u^i - u^{i-1}) is at most the errors of A u^i and
     A u^{i-1}, and u (|r^i| + |r^{i-1}|) (1 + u). `largest_gap` is the largest error over its bound.
     """
     copied = copy.deepcopy(model).eval()
-    parts = parts_of(copied)
-    weight = parts.theta.weight
+    view = view_of(copied)
+    weight = view.theta.weight
     precision = Precision.of(weight.dtype)
     image = np.random.default_rng([example.seed, 6]).normal(size=example.shape)
     tensor = torch.from_numpy(image).to(weight)
     gap = 0.0
-    for name in parts.forms:
-        seen = record(parts, parts.forms[name], tensor)
-        for grid, (here, tensors) in enumerate(zip(seen.grids, tensors_of(parts).grids), start=1):
-            steps = _literal_steps if name == "literal" else _residual_steps
-            for step, (found, expected, bound) in enumerate(steps(here, tensors.A, precision, first=grid == 1), start=1):
-                gap = max(gap, require_within(f"{name} form as deployed: r", found, expected, bound, grid=grid, step=step))
-    return Evidence(largest_gap=gap)
+    for name in view.forms:
+        seen = traced(view, view.forms[name], tensor)
+        for grid, (here, tensors) in enumerate(zip(seen.grids, tensors_of(view).grids), start=1):
+            steps = _feature_steps if name == "feature" else _residual_steps
+            for iteration, (found, expected, bound) in enumerate(steps(here, tensors.A, precision, first=grid == 1), start=1):
+                gap = max(
+                    gap, require_within(f"{name} form as deployed: r", found, expected, bound, grid=grid, iteration=iteration)
+                )
+    return ExampleResult(largest_gap=gap)
 
 
 Step = tuple[Array, Array, Array]
 
 
-def _residual_steps(here: GridRecord, A: Array, precision: Precision, *, first: bool) -> list[Step]:
+def _residual_steps(here: GridTrace, A: Array, precision: Precision, *, first: bool) -> list[Step]:
     once = precision.stored * (1 + precision.stored)
     return [
         (r_next, r - convolve(A, s), precision.of_convolution(A, s) + 2 * once * np.abs(r_next))
@@ -81,7 +83,7 @@ def _residual_steps(here: GridRecord, A: Array, precision: Precision, *, first: 
     ]
 
 
-def _literal_steps(here: GridRecord, A: Array, precision: Precision, *, first: bool) -> list[Step]:
+def _feature_steps(here: GridTrace, A: Array, precision: Precision, *, first: bool) -> list[Step]:
     once = precision.stored * (1 + precision.stored)
     features = here.to_A[0 if first else 1 :]
     return [

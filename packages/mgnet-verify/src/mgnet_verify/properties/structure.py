@@ -10,32 +10,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgnet_verify import closed_form, counting
-from mgnet_verify.closed_form import Form, Shape
+from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.counts import measured
+from mgnet_verify.counts.closed_form import mgnet as closed_form
+from mgnet_verify.counts.closed_form.mgnet import Form, Shape
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import Parts, array, parts_of
+from mgnet_verify.network.protocol import array, shape_of, view_of
 from mgnet_verify.properties.training import norms_of
 from mgnet_verify.specification import Array
 
 Tensors = dict[str, tuple[int, ...]]
 
 
-def shape_of(model: nn.Module, parts: Parts) -> Shape:
-    """The arguments of the closed forms that the notation leaves open, read off the network."""
-    transfer = parts.grids[-1].transfer
-    return Shape(
-        in_chans=parts.theta.in_channels,
-        num_classes=int(getattr(model, "num_classes", parts.classifier.out_features)),
-        stem="imagenet" if parts.imagenet else "cifar",
-        transfer_kernel=3 if transfer is None else int(transfer.Pi.kernel_size[0]),
-        transfer_norm=transfer is None or not isinstance(transfer.sigma_Pi, nn.Identity),
-    )
-
-
-def tensors_by_name(model: nn.Module, example: Example) -> Evidence:
+def tensors_by_name(model: nn.Module, example: Example) -> ExampleResult:
     """The state dict holds exactly the tensors of the notation, each once, under its name and in its shape."""
-    expected = dict(expected_tensors(model, shape_of(model, parts_of(model))))
+    expected = dict(expected_tensors(model, shape_of(model, view_of(model))))
     seen = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted(seen.keys() ^ expected.keys()):
         raise Violation(f"tensor {name} is {'not in the notation' if name in seen else 'missing'}")
@@ -45,7 +34,7 @@ def tensors_by_name(model: nn.Module, example: Example) -> Evidence:
     addresses = [tensor.data_ptr() for tensor in model.state_dict().values() if tensor.device.type != "meta"]
     if len(set(addresses)) != len(addresses):
         raise Violation("two tensors of the state dict share their memory")
-    return Evidence()
+    return ExampleResult()
 
 
 def expected_tensors(model: Any, shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -76,50 +65,50 @@ def _norm(name: str, c: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield f"{name}.num_batches_tracked", ()
 
 
-def parameters_of_the_notation(model: nn.Module, example: Example) -> Evidence:
+def parameters_of_the_notation(model: nn.Module, example: Example) -> ExampleResult:
     """Parameters: the closed form from the notation equals what torch counts."""
-    expected = closed_form.parameters(_notation(model), shape_of(model, parts_of(model)))
-    seen = counting.torch_parameters(model)
+    expected = closed_form.parameters(_notation(model), shape_of(model, view_of(model)))
+    seen = measured.torch_parameters(model)
     if seen != expected:
         raise Violation(f"{seen:,} parameters, the notation says {expected:,}")
-    return Evidence()
+    return ExampleResult()
 
 
-def macs_of_the_notation(model: nn.Module, example: Example) -> Evidence:
+def macs_of_the_notation(model: nn.Module, example: Example) -> ExampleResult:
     """Multiply-adds of both forms: the closed form from the notation equals what torch counts on the meta device."""
-    forms: dict[Form, str] = {"residual": "forward", "literal": "forward_literal"}
-    shape = shape_of(model, parts_of(model))
-    for form, method in forms.items():
+    shape = shape_of(model, view_of(model))
+    forms: tuple[Form, ...] = ("residual", "feature")
+    for form in forms:
         expected = closed_form.macs(_notation(model), shape, size=example.shape[2:], form=form)
-        seen = counting.torch_macs(model, example.shape[1:], method)
+        seen = measured.torch_macs(model, example.shape[1:], measured.METHODS[form])
         if seen != expected:
             raise Violation(f"{form} form: {seen:,} multiply-adds, the notation says {expected:,}")
-    return Evidence()
+    return ExampleResult()
 
 
-def trained_as_stated(model: nn.Module, example: Example) -> Evidence:
+def trained_as_stated(model: nn.Module, example: Example) -> ExampleResult:
     """Every parameter asks for a gradient, but for A of a last grid with one iteration, on which no output depends."""
-    parts = parts_of(model)
-    idle = {id(parts.grids[-1].A.weight)} if len(parts.grids[-1].B) == 1 else set()
+    view = view_of(model)
+    idle = {id(view.grids[-1].A.weight)} if len(view.grids[-1].B) == 1 else set()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad == (id(parameter) in idle):
             raise Violation(f"{name} has requires_grad={parameter.requires_grad}")
-    return Evidence()
+    return ExampleResult()
 
 
-def features_as_announced(model: Any, example: Example) -> Evidence:
+def features_as_announced(model: Any, example: Example) -> ExampleResult:
     """`feature_info` and `num_features` give the channels of u and the reduction of each grid, as the features have them."""
-    notation, parts = _notation(model), parts_of(model)
-    finest = 4 if parts.imagenet else 1
+    notation, view = _notation(model), view_of(model)
+    finest = 4 if view.imagenet else 1
     expected = [
         {"num_chs": c_u, "reduction": finest * 2**index, "module": f"grids.{index}"} for index, c_u in enumerate(notation.c_u)
     ]
     if model.feature_info != expected or model.num_features != notation.c_u[-1]:
         raise Violation(f"feature_info is {model.feature_info}, the notation says {expected}")
-    return Evidence()
+    return ExampleResult()
 
 
-def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
+def starts_as_stated(model: nn.Module, example: Example) -> ExampleResult:
     """A new network, and one after `init_weights`, has Kaiming's normal kernels (fan-out, gain of ReLU); each sigma is ReLU alone.
 
     The squares of N weights over their stated variance 2 / (c_out k^2) have mean 1 and, being chi-square, standard
@@ -133,21 +122,21 @@ def starts_as_stated(model: nn.Module, example: Example) -> Evidence:
     torch.manual_seed(example.seed)
     cast(Any, started).init_weights()
     _require_start(started)
-    return Evidence()
+    return ExampleResult()
 
 
 def _require_start(started: nn.Module) -> None:
-    squares = [_normalised_squares(module) for module in started.modules() if isinstance(module, nn.Conv2d)]
+    squares = [_normalized_squares(module) for module in started.modules() if isinstance(module, nn.Conv2d)]
     pooled = np.concatenate(squares)
     if abs(pooled.mean() - 1) > 8 * np.sqrt(2 / pooled.size):
         raise Violation(f"{pooled.size} kernel weights have {pooled.mean():.2f} times Kaiming's variance")
-    for norm in norms_of(parts_of(started)):
+    for norm in norms_of(view_of(started)):
         start = ((norm.weight, 1), (norm.bias, 0), (norm.running_mean, 0), (norm.running_var, 1))
         if any(tensor is not None and not bool((tensor == value).all()) for tensor, value in start):
             raise Violation("a BatchNorm does not start as the identity")
 
 
-def _normalised_squares(conv: nn.Conv2d) -> Array:
+def _normalized_squares(conv: nn.Conv2d) -> Array:
     fan_out = conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
     return (array(conv.weight) ** 2 * fan_out / 2).ravel()
 

@@ -16,43 +16,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.comparison import require_within
+from mgnet_verify.check.assertions import require_within
+from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.check.oracle import exact_or_undecided
 from mgnet_verify.errors import Violation
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import GridParts, Parts, parts_of, sigma_of, tensors_of
-from mgnet_verify.properties.oracle import compare_record
-from mgnet_verify.reference import exact_or_undecided
+from mgnet_verify.network.protocol import GridView, NetworkView, sigma_of, tensors_of, view_of
+from mgnet_verify.network.trace import traced, unique
+from mgnet_verify.properties.algorithm_2 import compare_trace
 from mgnet_verify.specification import BatchStatistics, NetTensors, algorithm_2
 from mgnet_verify.specification.sigma import ROUNDING_SCALE
-from mgnet_verify.trace import record, unique
 
 
-def trains_as_specified(model: nn.Module, example: Example) -> Evidence:
+def trains_as_specified(model: nn.Module, example: Example) -> ExampleResult:
     """In training mode, too, every r and u of each form equals the specification's, and so do the running statistics."""
-    exact = example.exactified(model).train()
-    parts = parts_of(exact)
-    net = tensors_of(parts)
+    exact = example.integer_copy(model).train()
+    view = view_of(exact)
+    net = tensors_of(view)
     rule = BatchStatistics()
     with exact_or_undecided() as guard:
         right = algorithm_2(net, example.pixels(), rule)
     gap = 0.0
-    for name in parts.forms:
-        parts = parts_of(example.exactified(model).train())  # anew, since a run moves the running statistics
-        with _rounding(parts):
-            seen = record(parts, parts.forms[name], example.tensor())
-        compare_record(f"{name} form in training: ", seen, right, counted=parts.follows_order)
-        gap = max(gap, _compare_statistics(name, parts, net, rule))
-    return Evidence(bits_used=guard.bits, largest_gap=gap)
+    for name in view.forms:
+        view = view_of(example.integer_copy(model).train())  # a new copy, since a run moves the running statistics
+        with _rounding(view):
+            seen = traced(view, view.forms[name], example.tensor())
+        compare_trace(f"{name} form in training: ", seen, right, counted=view.follows_order)
+        gap = max(gap, _compare_statistics(name, view, net, rule))
+    return ExampleResult(bits_used=guard.bits, largest_gap=gap)
 
 
-def norms_of(parts: Parts) -> list[nn.BatchNorm2d]:
-    """Every BatchNorm of the parts, once, in the order of `NetTensors.sigmas`."""
-    grids = (_norms_of_grid(grid) for grid in parts.grids)
-    found = chain([parts.sigma_f], *grids)
+def norms_of(view: NetworkView) -> list[nn.BatchNorm2d]:
+    """Every BatchNorm of the view, once, in the order of `NetTensors.sigmas`."""
+    grids = (_norms_of_grid(grid) for grid in view.grids)
+    found = chain([view.sigma_f], *grids)
     return [norm for norm in unique(list(found)) if isinstance(norm, nn.BatchNorm2d)]
 
 
-def _norms_of_grid(grid: GridParts) -> Iterator[nn.Module]:
+def _norms_of_grid(grid: GridView) -> Iterator[nn.Module]:
     transfer = grid.transfer
     if transfer is not None:
         yield from (transfer.sigma_Pi, transfer.sigma_R)
@@ -61,13 +61,13 @@ def _norms_of_grid(grid: GridParts) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _rounding(parts: Parts) -> Iterator[None]:
+def _rounding(view: NetworkView) -> Iterator[None]:
     """Each BatchNorm's output becomes ROUNDING_SCALE times itself, rounded to integers."""
 
     def to_integers(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return torch.round(ROUNDING_SCALE * output)
 
-    handles = [norm.register_forward_hook(to_integers) for norm in norms_of(parts)]
+    handles = [norm.register_forward_hook(to_integers) for norm in norms_of(view)]
     try:
         yield
     finally:
@@ -75,7 +75,7 @@ def _rounding(parts: Parts) -> Iterator[None]:
             handle.remove()
 
 
-def _compare_statistics(form: str, parts: Parts, net: NetTensors, rule: BatchStatistics) -> float:
+def _compare_statistics(form: str, view: NetworkView, net: NetTensors, rule: BatchStatistics) -> float:
     """Running mean, variance and counter of each BatchNorm after one batch.
 
     Bounds, with u = 2^-53 and n values a channel: a mean of n numbers below m errs by at most (n + 1) u m in any order
@@ -84,14 +84,14 @@ def _compare_statistics(form: str, parts: Parts, net: NetTensors, rule: BatchSta
     averaging.
     """
     gap = 0.0
-    for norm, (place, stored) in zip(norms_of(parts), net.sigmas(), strict=True):
+    for norm, (place, stored) in zip(norms_of(view), net.sigmas(), strict=True):
         mean, variance, count = rule.seen[id(stored)]
         running_mean, running_variance = (values.astype(np.float64) for values in rule.running(stored))
         unit = 2 * (count + 8) * 2.0**-53
         of_mean = unit * (rule.largest[id(stored)] + np.abs(stored.mean))
         of_variance = unit * (2 * (variance + mean**2) + stored.variance)
         name = f"{form} form in training: running %s of sigma on {place}"
-        after = sigma_of(norm).normalisation
+        after = sigma_of(norm).normalization
         assert after is not None  # norm is a BatchNorm2d
         gap = max(gap, require_within(name % "mean", after.mean, running_mean, of_mean.astype(np.float64)))
         gap = max(gap, require_within(name % "variance", after.variance, running_variance, of_variance.astype(np.float64)))

@@ -4,10 +4,10 @@ Read `algorithm2` beside Algorithm 2. Everything the verifier calls right is wha
 """
 
 from mgnet_verify.specification.algorithm2 import (
+    GridIterates,
     GridTensors,
-    GridTrace,
+    Iterates,
     NetTensors,
-    Trace,
     TransferTensors,
     algorithm_2,
     correction,
@@ -15,18 +15,18 @@ from mgnet_verify.specification.algorithm2 import (
 )
 from mgnet_verify.specification.exactness import ExactnessError, guarded
 from mgnet_verify.specification.operators import Array, convolve, max_pool, mean
-from mgnet_verify.specification.sigma import BatchStatistics, Normalisation, Sigma, evaluate
+from mgnet_verify.specification.sigma import BatchStatistics, Normalization, Sigma, evaluate
 
 __all__ = [
     "Array",
     "BatchStatistics",
     "ExactnessError",
+    "GridIterates",
     "GridTensors",
-    "GridTrace",
+    "Iterates",
     "NetTensors",
-    "Normalisation",
+    "Normalization",
     "Sigma",
-    "Trace",
     "TransferTensors",
     "algorithm_2",
     "convolve",

@@ -1,8 +1,8 @@
 """Algorithm 2 (MgNet) and its residual form, line by line.
 
-Where the printed algorithm and the authors' released code differ, the code decides, since the printed counts need it:
-Pi and R are 3x3 at stride 2 and each is followed by sigma; no pooling follows the last grid. Printed (4.12) puts
-A^{l+1} u^{l+1,0} inside the restriction; here as in (3.7) it stands outside, on the coarse grid.
+Where the algorithm in the text and the authors' released code differ, the code decides, since the counts in the paper's
+tables need it: Pi and R are 3x3 at stride 2 and each is followed by sigma; no pooling follows the last grid. (4.12) has
+A^{l+1} u^{l+1,0} inside the restriction. Here, as in (3.7), it is outside, on the coarse grid.
 
 Shapes: u and s (b, c_u, h, w); f and r (b, c_f, h, w).
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mgnet_verify.specification.operators import Array, add, convolve, max_pool, mean, subtract
-from mgnet_verify.specification.sigma import Normalisation, Rule, Sigma, evaluate
+from mgnet_verify.specification.sigma import Normalization, Rule, Sigma, evaluate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,8 +55,8 @@ class NetTensors:
     weight: Array
     bias: Array
 
-    def sigmas(self) -> Iterator[tuple[str, Normalisation]]:
-        """Every normalisation with the name of its place."""
+    def sigmas(self) -> Iterator[tuple[str, Normalization]]:
+        """Every normalization with the name of its place."""
         yield from _named("f", self.sigma_f)
         for position, grid in enumerate(self.grids, start=1):
             if grid.transfer is not None:
@@ -68,7 +68,7 @@ class NetTensors:
 
 
 @dataclass
-class GridTrace:
+class GridIterates:
     """What happens on one grid: f^l (None where the residual form has none), u^{l,0..nu}, r^{l,0..nu}, s^{l,1..nu}."""
 
     f: Array | None
@@ -78,10 +78,10 @@ class GridTrace:
 
 
 @dataclass
-class Trace:
+class Iterates:
     """The grids' traces, the mean of u^J over the pixels (b, c_u), and the logits (b, classes)."""
 
-    grids: list[GridTrace]
+    grids: list[GridIterates]
     pooled: Array
     logits: Array
 
@@ -102,7 +102,7 @@ def zero_feature(grid: GridTensors, f: Array) -> Array:
     return np.zeros((f.shape[0], grid.A.shape[1], *f.shape[2:]), dtype=f.dtype)
 
 
-def algorithm_2(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Trace:
+def algorithm_2(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Iterates:
     """Algorithm 2 as written: every A u evaluated, nothing carried over. `image` (b, c, h, w)."""
     f = data_feature_mapping(net, image, sigma)
     u = zero_feature(net.grids[0], f)
@@ -112,7 +112,7 @@ def algorithm_2(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Trace:
             u_fine, A_fine = u, net.grids[position - 1].A
             u = interpolate(grid.transfer, u_fine, sigma)  # (3.6)
             f = add(restrict(grid.transfer, subtract(f, convolve(A_fine, u_fine)), sigma), convolve(grid.A, u))  # (3.7)
-        trace = GridTrace(f, u=[u], r=[subtract(f, convolve(grid.A, u))])
+        trace = GridIterates(f, u=[u], r=[subtract(f, convolve(grid.A, u))])
         for i in range(grid.nu):
             trace.s.append(correction(grid, i, trace.r[-1], sigma))
             u = add(u, trace.s[-1])  # (3.5)
@@ -122,10 +122,10 @@ def algorithm_2(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Trace:
     return classify(net, traces)
 
 
-def residual_iteration(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Trace:
-    """The dual network: r alone is iterated, A is applied to corrections only, f^l exists on the finest grid alone.
+def residual_iteration(net: NetTensors, image: Array, sigma: Rule = evaluate) -> Iterates:
+    """The residual form: r alone is iterated, A is applied to corrections only, f^l exists on the finest grid alone.
 
-    The feature u is carried along as a readout; no line that computes r reads it.
+    The feature u is carried along; no line that computes r reads it.
     """
     r = data_feature_mapping(net, image, sigma)
     u = zero_feature(net.grids[0], r)
@@ -133,7 +133,7 @@ def residual_iteration(net: NetTensors, image: Array, sigma: Rule = evaluate) ->
     for grid in net.grids:
         if grid.transfer is not None:
             u, r = interpolate(grid.transfer, u, sigma), restrict(grid.transfer, r, sigma)  # r^{l+1,0} = sigma R *_2 r^l
-        trace = GridTrace(r if grid.transfer is None else None, u=[u], r=[r])
+        trace = GridIterates(r if grid.transfer is None else None, u=[u], r=[r])
         for i in range(grid.nu):
             trace.s.append(correction(grid, i, r, sigma))
             u = add(u, trace.s[-1])
@@ -154,12 +154,12 @@ def restrict(transfer: TransferTensors, r: Array, sigma: Rule) -> Array:
     return sigma(transfer.sigma_R, convolve(transfer.R, r, stride=2))
 
 
-def classify(net: NetTensors, traces: list[GridTrace]) -> Trace:
+def classify(net: NetTensors, traces: list[GridIterates]) -> Iterates:
     """R_ave, then the affine classifier."""
     pooled = mean(traces[-1].u[-1])
-    return Trace(traces, pooled, pooled @ net.weight.T + net.bias)
+    return Iterates(traces, pooled, pooled @ net.weight.T + net.bias)
 
 
-def _named(place: str, sigma: Sigma) -> Iterator[tuple[str, Normalisation]]:
-    if sigma.normalisation is not None:
-        yield place, sigma.normalisation
+def _named(place: str, sigma: Sigma) -> Iterator[tuple[str, Normalization]]:
+    if sigma.normalization is not None:
+        yield place, sigma.normalization

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mgnet_verify.specification.algorithm2 import (
+    GridIterates,
     GridTensors,
-    GridTrace,
+    Iterates,
     NetTensors,
-    Trace,
     classify,
     correction,
     data_feature_mapping,
@@ -37,17 +37,17 @@ def apply_map(grid: GridTensors, around: MapTensors, i: int, u: Array, sigma: Ru
     return sigma(around.A_after[i], convolve(grid.A, sigma(around.A_before[i], u)))
 
 
-def algorithm_3(net: NetTensors, maps: tuple[MapTensors, ...], image: Array, sigma: Rule = evaluate) -> Trace:
+def algorithm_3(net: NetTensors, maps: tuple[MapTensors, ...], image: Array, sigma: Rule = evaluate) -> Iterates:
     """Algorithm 3 as written, (4.12) with A^{l+1}(u^{l+1,0}) outside the restriction; r^{J,nu} is not evaluated."""
     f = data_feature_mapping(net, image, sigma)
     u = zero_feature(net.grids[0], f)
-    traces: list[GridTrace] = []
+    traces: list[GridIterates] = []
     for grid, around in zip(net.grids, maps, strict=True):
         if grid.transfer is not None:
             u = interpolate(grid.transfer, u, sigma)  # (4.11)
             restricted = restrict(grid.transfer, traces[-1].r[-1], sigma)
             f = add(restricted, apply_map(grid, around, 0, u, sigma))  # (4.12)
-        trace = GridTrace(f, u=[u])
+        trace = GridIterates(f, u=[u])
         for i in range(grid.nu):
             trace.r.append(subtract(f, apply_map(grid, around, i, u, sigma)))
             trace.s.append(correction(grid, i, trace.r[-1], sigma))

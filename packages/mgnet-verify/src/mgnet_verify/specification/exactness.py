@@ -37,7 +37,7 @@ _active: ContextVar[Guard | None] = ContextVar("_active", default=None)
 
 @contextmanager
 def guarded() -> Iterator[Guard]:
-    """Refuse, with ExactnessError, every operation inside whose bound reaches 2^53."""
+    """Raise ExactnessError for every operation inside whose bound reaches 2^53."""
     guard = Guard()
     token = _active.set(guard)
     try:

@@ -1,6 +1,6 @@
 """The linear operators of the paper on numpy arrays: `*`, `*_2`, the two poolings. Any dtype, none converted.
 
-Shapes: fields (b, c, h, w); kernels (c_out, c_in, k_h, k_w), odd k. Zero padding keeps odd kernels centred, so that
+Shapes: fields (b, c, h, w); kernels (c_out, c_in, k_h, k_w), odd k. Zero padding keeps odd kernels centered, so that
 stride 1 keeps the size and stride 2 halves it, rounding up.
 """
 

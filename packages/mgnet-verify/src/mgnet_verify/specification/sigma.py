@@ -17,7 +17,7 @@ from mgnet_verify.specification.operators import Array, magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalisation:
+class Normalization:
     """One BatchNorm: per-channel arrays (c,), the floor eps of the variance and the momentum of its running averages."""
 
     weight: Array
@@ -30,9 +30,9 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sigma:
-    """sigma = ReLU o BatchNorm; without `normalisation` ReLU alone, with `relu=False` the identity of Algorithm 2 as printed."""
+    """sigma = ReLU o BatchNorm; without `normalization` ReLU alone; with `relu=False` no sigma, as Algorithm 2 after Pi and R."""
 
-    normalisation: Normalisation | None = None
+    normalization: Normalization | None = None
     relu: bool = True
 
 
@@ -59,7 +59,7 @@ def evaluate(sigma: Sigma, x: Array) -> Array:
     With integer weight, bias, mean and variance + eps = 4^-k the scale weight 2^k is an integer. Exactness bound:
     |scale| (max|x| + |mean|) + |bias|, which also covers programs that compute scale x + (bias - scale mean).
     """
-    norm = sigma.normalisation
+    norm = sigma.normalization
     if norm is not None:
         scale = norm.weight / np.sqrt(norm.variance + norm.eps)
         if is_guarded():
@@ -79,7 +79,7 @@ class BatchStatistics:
     |bias|) to first order, u = 2^-53; four times that is kept clear. A channel of equal values has their mean exactly, in
     every order of summation, and y = bias.
 
-    `seen` holds, for each Normalisation by identity, the batch's mean, its biased variance and the count; `largest` the
+    `seen` holds, for each Normalization by identity, the batch's mean, its biased variance and the count; `largest` the
     largest absolute value.
     """
 
@@ -88,7 +88,7 @@ class BatchStatistics:
 
     def __call__(self, sigma: Sigma, x: Array) -> Array:
         """Apply sigma to (b, c, h, w); ExactnessError for a single value a channel, whose variance is none, and near a tie."""
-        norm = sigma.normalisation
+        norm = sigma.normalization
         if norm is None:
             return rectify(x) if sigma.relu else x
         n = x.size // x.shape[1]
@@ -103,7 +103,7 @@ class BatchStatistics:
         error = (n + 8) * 2.0**-53 * (condition * np.abs(norm.weight) * (magnitude(x) + np.abs(mean)) + np.abs(norm.bias))
         return _rounded(rectify(y) if sigma.relu else y, 4 * channels(error))
 
-    def running(self, norm: Normalisation) -> tuple[Array, Array]:
+    def running(self, norm: Normalization) -> tuple[Array, Array]:
         """Running mean and variance after this batch; the variance is the unbiased one, as torch documents."""
         mean, variance, count = self.seen[id(norm)]
         kept, unbiased = 1 - norm.momentum, variance * count / (count - 1)

@@ -1,7 +1,7 @@
 """Convolutional sparse coding in numpy: the dictionary and its transpose, ISTA, FISTA, and the layers built from them.
 
 Shapes: signal x (b, c, h, w), code z (b, atoms, h', w'). D = F^T for a filter bank F (atoms, c, k, k), or D = [I F^T].
-Reference: the second author's lecture on multi-layer sparse coding (2021) for the start of Res-CSC and for [I F^T].
+Oracle: the second author's lecture on multi-layer sparse coding (2021) for the start of Res-CSC and for [I F^T].
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mgnet_verify.specification.sigma import channels, rectify
 
 
 def windows(size: tuple[int, int], k: int, stride: int, dilation: int) -> tuple[int, int, int]:
-    """Output height and width and the padding of a k x k filter that is centred for odd k."""
+    """Output height and width and the padding of a k x k filter that is centered for odd k."""
     padding = dilation * (k - 1) // 2
     h, w = ((n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n in size)
     return h, w, padding

@@ -55,7 +55,7 @@ def _transfer(a: TransferTensors, b: TransferTensors) -> TransferTensors:
 
 
 def _sigma(a: Sigma, b: Sigma) -> Sigma:
-    if a.normalisation is None or b.normalisation is None:
+    if a.normalization is None or b.normalization is None:
         return a
-    weight, bias = dual(a.normalisation.weight, b.normalisation.weight), dual(a.normalisation.bias, b.normalisation.bias)
-    return replace(a, normalisation=replace(a.normalisation, weight=weight, bias=bias))
+    weight, bias = dual(a.normalization.weight, b.normalization.weight), dual(a.normalization.bias, b.normalization.bias)
+    return replace(a, normalization=replace(a.normalization, weight=weight, bias=bias))

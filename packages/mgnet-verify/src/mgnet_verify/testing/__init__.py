@@ -1,4 +1,4 @@
-"""For tests of your own networks: generated configurations, the properties on them, and variants of our source."""
+"""For tests of your own networks: generated configurations, and the properties as tests."""
 
 from mgnet_verify.testing.cases import Case, cases, holds
 from mgnet_verify.testing.entry import properties_of, verify

@@ -1,4 +1,4 @@
-"""Generated cases: a configuration of MgNet, the example to try on it, and how to run a property on both."""
+"""Generated cases: a configuration of MgNet and an example of matching shape, and how to check a property on both."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from torch import nn
 
 from mgnet_models import MgNet, Notation
 from mgnet_models.notation import StemKind
+from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.check.integer_weights import AMPLITUDES
+from mgnet_verify.check.run import Property
 from mgnet_verify.errors import NotDecided
-from mgnet_verify.exact import AMPLITUDES
-from mgnet_verify.example import Evidence, Example
-from mgnet_verify.parts import parts_of
-from mgnet_verify.properties import Property
 
 Network = Callable[..., nn.Module]
 
@@ -83,10 +82,10 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def holds(checked: Property, case: Case, network: Network = MgNet) -> Evidence:
+def holds(checked: Property, case: Case, network: Network = MgNet) -> ExampleResult:
     """Run a property inside a Hypothesis test: Violation fails it, an undecided example is discarded."""
     model = case.model(network)
-    assume(checked.applies_to(model, parts_of(model)))
+    assume(checked.applies_to(model))
     try:
         return checked.check(model, case.example)
     except NotDecided:

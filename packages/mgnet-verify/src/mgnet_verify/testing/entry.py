@@ -6,29 +6,26 @@
     def test_my_network(checked):
         verify(NET, checked)
 
-`MyMgNet` names its parts, see `mgnet_verify.parts`.
+`MyMgNet` has a method `mgnet_view`, see `mgnet_verify.network.protocol`.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from mgnet_verify.check.run import EXAMPLES, Property, run_property
+from mgnet_verify.counts.by_operator import input_limits
 from mgnet_verify.errors import Violation
-from mgnet_verify.parts import parts_of
-from mgnet_verify.properties import MODEL_PROPERTIES, Property
-from mgnet_verify.trial import EXAMPLES, Room, try_property
+from mgnet_verify.properties import properties_for
 
 
 def properties_of(model: nn.Module) -> list[Property]:
-    """The properties that apply to a network by what it names and claims."""
-    parts = parts_of(model)
-    return [checked for checked in MODEL_PROPERTIES if checked.applies_to(model, parts)]
+    """The properties that apply to a network by what its view names and promises."""
+    return [checked for checked in properties_for(model) if checked.applies_to(model)]
 
 
 def verify(model: nn.Module, checked: Property, *, examples: int = EXAMPLES, seed: int = 0) -> None:
-    """Violation, with the first failing grid and step and a shrunk image, unless the property holds on every example."""
-    parts = parts_of(model)
-    room = Room.of(len(parts.grids), parts.theta, imagenet=parts.imagenet)
-    finding = try_property(model, room, checked, examples=examples, seed=seed)
-    if finding.status == "fail":
-        raise Violation(f"{finding.name}: {finding.detail}")
+    """Check one property. Raises Violation, with the first failing grid and iteration and a shrunk image, if an example fails."""
+    result = run_property(model, input_limits(model), checked, examples=examples, seed=seed)
+    if result.status == "fail":
+        raise Violation(f"{result.name}: {result.detail}")

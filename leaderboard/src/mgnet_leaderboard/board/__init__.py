@@ -1,0 +1,1 @@
+"""The board: one row for each model on each data set."""

@@ -1,0 +1,1 @@
+"""Counts by arithmetic from a notation or a layer list. No network is built."""

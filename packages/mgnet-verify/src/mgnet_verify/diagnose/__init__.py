@@ -1,0 +1,1 @@
+"""`mgnet-verify diagnose` and `demo`: what a trained network does. Nothing here passes or fails."""

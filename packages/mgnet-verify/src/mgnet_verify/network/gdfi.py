@@ -1,0 +1,67 @@
+"""GDFI as this project builds it: its view, its tensors for Algorithm 3, and the map forms (4.15) around its kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from mgnet_models.nn.layers import MapForm
+from mgnet_models.notation import StemKind
+from mgnet_verify.counts.closed_form.mgnet import Shape
+from mgnet_verify.network.protocol import NetworkView, grid_view, sigma_of, tensors_of
+from mgnet_verify.specification import NetTensors, Sigma
+from mgnet_verify.specification.algorithm3 import MapTensors
+
+
+def is_gdfi(model: nn.Module) -> bool:
+    """Whether the network is a scheme of `mgnet_models.GDFI`."""
+    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_feature_form")
+
+
+def gdfi_view(model: Any) -> NetworkView:
+    """The modules of a GDFI, but for the sigmas around A. Its one form is "forward"."""
+    return NetworkView(
+        theta=model.stem.theta,
+        sigma_f=model.stem.sigma,
+        imagenet=isinstance(model.stem.R_max, nn.MaxPool2d),
+        grids=tuple(grid_view(grid, nu, share_B=model.notation.share_B) for grid, nu in zip(model.grids, model.notation.nu)),
+        head=model.head,
+        classifier=model.head.fc,
+        forms={"forward": model.forward},
+    )
+
+
+def gdfi_tensors(model: Any) -> tuple[NetTensors, tuple[MapTensors, ...]]:
+    """The tensors of a GDFI and the sigmas around its A, identities for a linear A."""
+    return tensors_of(gdfi_view(model)), tuple(_sigmas_around_A(grid) for grid in model.grids)
+
+
+def _sigmas_around_A(grid: Any) -> MapTensors:
+    if not hasattr(grid, "sigma_A_before"):
+        identities = (Sigma(relu=False),) * (grid.nu + 1)
+        return MapTensors(A_before=identities, A_after=identities)
+    return MapTensors(A_before=tuple(map(sigma_of, grid.sigma_A_before)), A_after=tuple(map(sigma_of, grid.sigma_A_after)))
+
+
+def gdfi_shape(model: Any) -> Shape:
+    """The arguments of the closed forms that the notation leaves open, read off the network."""
+    stem: StemKind = "imagenet" if isinstance(model.stem.R_max, nn.MaxPool2d) else "cifar"
+    return Shape(in_chans=model.stem.theta.in_channels, num_classes=int(model.num_classes), stem=stem)
+
+
+def map_forms(model: Any) -> tuple[MapForm, MapForm]:
+    """The map forms of A and of B, read off the first grid."""
+    grid = model.grids[0]
+    return _map_form(grid, "sigma_A_before", "sigma_A_after"), _map_form(grid, "sigma_r", "sigma_u")
+
+
+def _map_form(grid: Any, before: str, after: str) -> MapForm:
+    sigmas = tuple(not isinstance(next(iter(getattr(grid, name, [])), nn.Identity()), nn.Identity) for name in (before, after))
+    forms: dict[tuple[bool, ...], MapForm] = {
+        (False, False): "lin",
+        (True, False): "pre",
+        (False, True): "post",
+        (True, True): "both",
+    }
+    return forms[sigmas]

@@ -1,0 +1,1 @@
+"""`mgnet-verify audit`: the counts that the paper prints against ours."""
