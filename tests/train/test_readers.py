@@ -144,7 +144,10 @@ def test_a_truncated_or_mislabeled_cifar_file_is_named(cifar10: Path, tmp_path: 
 
 @pytest.mark.parametrize("name, files", [("mnist", "train-images-idx3"), ("cifar10", "data_batch_1"), ("imagenet", "JPEG")])
 def test_a_missing_data_set_says_where_its_files_belong(tmp_path: Path, name: str, files: str) -> None:
-    with pytest.raises(DataError, match=rf"data set {name} is not at {tmp_path / name}: put there .*{files}"):
+    with pytest.raises(
+        DataError,
+        match=rf"data set {name} is not at {tmp_path / name}: put .*{files}.* there, or name another folder with --data-dir",
+    ):
         load_dataset(name, tmp_path)
 
 

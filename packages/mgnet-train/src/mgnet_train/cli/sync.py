@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send run after run."""
+    """Send run after run; what fails for one is one line, and the others are sent. Exit 1 when something failed."""
     from mgnet_train.runs.folder import CONFIG
     from mgnet_train.runs.lock import exclusive
     from mgnet_train.tracking.uploader import LOCK, Uploader, unsent
@@ -27,9 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
     folders = [path.parent for path in sorted(arguments.runs.glob(f"*/{CONFIG}")) if unsent(path.parent)]
     if folders:
         check_store(store_uri(arguments.runs))
+    failed = 0
     for number, folder in enumerate(folders, start=1):
-        with exclusive(folder / LOCK):
-            Uploader(folder).send_new()
-        print(f"[{number}/{len(folders)}] {folder.name}", flush=True)
+        place = f"[{number}/{len(folders)}] {folder.name}"
+        try:
+            with exclusive(folder / LOCK):
+                Uploader(folder).send_new()
+            print(place, flush=True)
+        except Exception as error:  # of the store, which raises many kinds
+            failed += 1
+            print(f"{place}: FAILED, {' '.join(str(error).split())}", flush=True)
+    if failed:
+        print(f"MLflow lacks {failed} runs of {arguments.runs}: the same command tries again")
+        return ExitCode.FAILED
     print(f"MLflow has all runs of {arguments.runs}")
     return ExitCode.DONE

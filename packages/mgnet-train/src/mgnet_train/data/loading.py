@@ -38,7 +38,9 @@ def load_dataset(name: str, data_dir: Path, *, source: str | None = None, worker
         return _open_source(name, source, data_dir, workers=workers)
     folder = data_dir / name
     if not folder.is_dir():
-        raise DataError(f"data set {name} is not at {folder}: put there {DATA_SETS[name].files}, or say where with --data-dir")
+        raise DataError(
+            f"data set {name} is not at {folder}: put {DATA_SETS[name].files} there, or name another folder with --data-dir"
+        )
     return _RESIDENT[name](folder) if name in _RESIDENT else open_folder(name, folder)
 
 

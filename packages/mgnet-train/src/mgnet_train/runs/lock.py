@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mgnet_records.errors import InputError
 from mgnet_train.errors import BusyError
 
 LOCK = "lock"
@@ -35,7 +36,10 @@ class FolderLock:
         self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                os.close(self._file)
+                raise _no_locks(folder / LOCK, error) from None
             holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(self._file)
             raise BusyError(f"{folder} is being trained by {holder}: wait for it, or use another --seed or --runs") from None
@@ -59,6 +63,8 @@ def is_locked(folder: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # no locks here, so nobody can train here
+        return False
     finally:
         os.close(file)
     return False
@@ -70,7 +76,7 @@ def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + seconds
-        while not _acquired(file):
+        while not _acquired(file, path):
             if time.monotonic() > deadline:
                 raise BusyError(f"{path} has been held by another process for {seconds:g} s: wait for that process, or end it")
             time.sleep(0.02)
@@ -79,9 +85,15 @@ def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
         os.close(file)
 
 
-def _acquired(file: int) -> bool:
+def _acquired(file: int, path: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise _no_locks(path, error) from None
     return True
+
+
+def _no_locks(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be locked ({error.strerror}): its file system has no flock, so use --runs on one that has")

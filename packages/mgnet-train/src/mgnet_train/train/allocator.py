@@ -1,7 +1,7 @@
 """How the C library treats freed memory: a setting of a training process, which keeps it for the next step.
 
-glibc hands large freed blocks back to the kernel; each operation then faults its output in anew, page by page, which costs
-as much as the arithmetic on machines where a page fault is dear. Results do not change by a bit. A process that only
+glibc returns large freed blocks to the kernel. Each operation then faults its output in again, page by page, which costs as
+much as the arithmetic on machines where a page fault is expensive. Results do not change by a bit. A process that only
 imports this package is left as it is.
 """
 
@@ -16,7 +16,7 @@ Allocator = Literal["keep", "system"]
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _SETTINGS = ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26))
-# Who sets one of these has chosen how memory is treated.
+# A user who sets one of these has chosen how memory is treated.
 _CHOSEN_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 

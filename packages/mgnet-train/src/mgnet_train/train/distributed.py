@@ -156,8 +156,8 @@ def choose_device(name: str, local_rank: int | None) -> torch.device:
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
-        raise InputError(f"device {name!r} asked for, but this PyTorch sees no CUDA device: use --device cpu")
+        raise InputError(f"device {name!r} is not available, this PyTorch sees no CUDA device: use --device cpu")
     index = device.index if device.index is not None else (local_rank or 0)
     if index >= torch.cuda.device_count():
-        raise InputError(f"device cuda:{index} asked for, but there are {torch.cuda.device_count()} CUDA devices")
+        raise InputError(f"device cuda:{index} is not available: use --device cuda:0 to cuda:{torch.cuda.device_count() - 1}")
     return torch.device("cuda", index)

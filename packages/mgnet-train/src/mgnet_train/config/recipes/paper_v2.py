@@ -20,7 +20,7 @@ REASONS = {
     "crop": "no ImageNet protocol is stated; random resized crop to 224, tested on the center 224 of 256, is the common one",
     "init": "the text cites Kaiming without the variant; normal with fan-out is the usual choice for convolutions before ReLU",
     "decay_norm_and_bias": "not stated; the released code decays every parameter",
-    "nesterov": "not stated; plain momentum is the literal interpretation, and the released code's",
+    "nesterov": "not stated; plain momentum is what the text says, and the released code's",
     "headline": "the text does not say which epoch it reports; ours is the last, and the best on the test images is kept beside it",
 }
 

@@ -20,7 +20,7 @@ from mgnet_train.errors import DataError
 def find_shards(folder: Path, split: str, *, workers: int) -> ImageFiles:
     """The images of a split, `train` or `val`, from the shards that timm's factory finds in the folder.
 
-    Raises DataError for a shard that is missing, damaged or without as many images as the folder's info file says, and for a
+    Raises DataError for a shard that is missing, corrupt or without as many images as the folder's info file says, and for a
     sample without image or label.
     """
     paths, lengths = _shards(folder, split)
