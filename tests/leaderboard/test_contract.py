@@ -70,10 +70,9 @@ def own_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
 
 
 def test_the_command_on_the_page_of_a_record_trains_the_network_of_the_record() -> None:
+    from mgnet_train import make_spec
     from mgnet_train.cli import fit
     from mgnet_train.cli.options import execution_of, recipe_overrides
-
-    from mgnet_train import make_spec
 
     parser = argparse.ArgumentParser()
     fit.add(parser.add_subparsers())
