@@ -54,7 +54,7 @@ def test_a_corrupt_description_is_refused(tmp_path, description):
 
 def test_saving_into_a_missing_folder_leaves_nothing(tmp_path):
     model = timm.create_model(NAME, **ARGS)
-    with pytest.raises(Exception, match="folder .* does not exist"):
+    with pytest.raises(Exception, match=r"folder .* does not exist"):
         save_checkpoint(model, tmp_path / "missing" / "model.safetensors", model_name=NAME, model_args=ARGS)
     assert list(tmp_path.iterdir()) == []
 
@@ -107,6 +107,6 @@ def test_a_wrapped_model_is_saved_without_its_wrapper(wrap: Callable[[nn.Module]
 
 def test_arguments_that_are_no_json_are_rejected_in_one_line(tmp_path: Path) -> None:
     model = timm.create_model(NAME, **ARGS)
-    with pytest.raises(ValueError, match="cannot be saved: .*; give layers by their names"):
+    with pytest.raises(ValueError, match=r"cannot be saved: .*; give layers by their names"):
         save_checkpoint(model, tmp_path / "m.safetensors", model_name=NAME, model_args=ARGS | {"act_layer": nn.GELU})
     assert list(tmp_path.iterdir()) == []
