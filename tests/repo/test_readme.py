@@ -35,5 +35,5 @@ def test_the_counts_of_the_audit_are_the_ones_stated():
     near = sum(row.verdict == "within 1%" for row in counted)
     off = sum(row.verdict == "discrepant" for row in counted)
     text = " ".join(README.split())
-    assert f"Of {len(rows)} printed rows, {len(counted)} print a parameter count" in text
+    assert f"Of {len(rows)} table rows, {len(counted)} print a parameter count" in text
     assert f"in {fits} of them, lies within 1 % in {near} and is discrepant in {off}" in text

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from mgnet_models import table_rows
+from mgnet_models import table_rows, winograd_backend
+from mgnet_models.runtime.convolution import Conv3x3
 from mgnet_records.audit import AuditedRow
 from mgnet_records.certificate import Certificate, FormMacs, Macs, PaperComparison, ParameterCounts, Target
 from mgnet_records.certificate import Property as PropertyResult
@@ -57,7 +58,7 @@ def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: 
         commit=code.sha,
         dirty=code.dirty,
         versions=versions(LIBRARIES),
-        kernel_backend=None,
+        kernel_backend=winograd_backend() if any(isinstance(module, Conv3x3) for module in model.modules()) else None,
         executions=executions_of(model),
         status="fail" if any(result.status == "fail" for result in results) else "pass",
         properties=results,
