@@ -368,6 +368,8 @@ def test_a_paged_board_finds_rows_of_other_pages(
     folders = ["--results", str(tmp_path / "results"), "--records", str(tmp_path / "none"), "--out", str(tmp_path / "site")]
     assert main(["build", *folders]) == 0
     browser = Browser(chrome, (tmp_path / "site").as_uri())
+    # Another test may have left the browser printing, which hides the controls.
+    browser.media()
     browser.scripts(True)
     browser.open("index")
     hidden = {f"mgnet_2_2_c{number + 1}_bl--digits" for number in range(260)} - set(browser.rows())
