@@ -6,10 +6,11 @@ mgnet_kernels.backend()                   # "c-avx512", "c-avx2", "c-baseline", 
 """
 
 from mgnet_kernels import native
+from mgnet_kernels.frozen import FrozenWeight
 from mgnet_kernels.ops import conv3x3, pays
 from mgnet_kernels.policy import DEFAULT_POLICY, Policy, is_conv3x3
 
-__all__ = ["DEFAULT_POLICY", "Policy", "backend", "backend_reason", "conv3x3", "is_conv3x3", "pays"]
+__all__ = ["DEFAULT_POLICY", "FrozenWeight", "Policy", "backend", "backend_reason", "conv3x3", "is_conv3x3", "pays"]
 
 
 def backend() -> str:
