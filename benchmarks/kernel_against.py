@@ -154,7 +154,6 @@ def work(which: str, threads: int) -> None:
 def prepare(which: str, *, name: str, dtype: str, channels: int, size: int, batch: int) -> tuple[Callable[[], Any], float]:
     """What is timed, and a number by which both results can be compared."""
     import torch
-
     from mgnet_train.allocator import set_allocator
 
     set_allocator("keep")
