@@ -30,8 +30,8 @@ def image(model, batch=2):
 
 
 def test_names_are_the_snapshot():
-    """`names.txt` is the list to grep; a new name is added there by hand, a lost one is an error."""
-    assert list(registered_names()) == (HERE / "names.txt").read_text().split()
+    """`names.txt` is the list to grep; `python -m tests.models.snapshot` adds a new name, a lost one is an error."""
+    assert list(registered_names()) == (HERE / "names.txt").read_text().split(), "run python -m tests.models.snapshot"
 
 
 def test_no_module_of_ours_merges_with_one_of_timm():
