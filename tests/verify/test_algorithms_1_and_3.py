@@ -52,22 +52,22 @@ def test_a_resnet_is_algorithm_1(
 
 
 @pytest.mark.parametrize("pooling_B", INTERPRETATIONS)
-def test_each_reading_of_the_pooling_block_is_certified(pooling_B: str) -> None:
+def test_each_interpretation_of_the_pooling_block_is_certified(pooling_B: str) -> None:
     model = timm.create_model("mgresnet18_al_bl", blocks=(1, 2), channels=(2, 3), num_classes=2, pooling_B=pooling_B).eval()
     certificate = certify(ModelSpec(name="mgresnet18_al_bl", model=model))
     assert certificate.status == "pass", [result.detail for result in certificate.properties if result.status == "fail"]
 
 
-def test_a_reading_that_the_specification_does_not_know_is_rejected() -> None:
+def test_an_interpretation_that_the_specification_does_not_know_is_rejected() -> None:
     model = timm.create_model("mgresnet18_al_bl", blocks=(1, 2), channels=(2, 3), num_classes=2).eval()
     model.grids[1].stride_B = 1
     with pytest.raises(InputError, match=r"unknown interpretation of B.*stride_B=1\): build the network with pooling_B=lift_s1"):
         certify(ModelSpec(name="mgresnet18_al_bl", model=model))
 
 
-def test_one_reading_run_as_another_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_interpretation_run_as_another_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_proj1x1(grid: ResidualGrid, i: int, r: Tensor) -> Tensor:
-        return grid.B_pool(r) if grid.pooling and i == 0 else grid.apply_B(i, r)
+        return grid.B_pool(r) if grid.pooling and i == 0 else grid.B[0 if grid.share_B else i](r)
 
     monkeypatch.setattr(ResidualGrid, "smooth", as_proj1x1)
     arguments = {"blocks": (1, 2), "channels": (2, 3), "num_classes": 2}

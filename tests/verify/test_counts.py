@@ -98,7 +98,7 @@ def test_counting_leaves_the_network_alone() -> None:
         ("lift", 618_337_280, 1_222_317_056),
     ],
 )
-def test_multiply_adds_of_a_resnet_tell_the_readings_apart(pooling_B: PoolingB, depth_18: int, depth_34: int) -> None:
+def test_multiply_adds_of_a_resnet_tell_the_interpretations_apart(pooling_B: PoolingB, depth_18: int, depth_34: int) -> None:
     for depth, expected in ((18, depth_18), (34, depth_34)):
         for share_A in (True, False):
             shape = ResNetShape(blocks=DEPTHS[depth], share_A=share_A, share_B=True, preact=False, pooling_B=pooling_B)

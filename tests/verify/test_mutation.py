@@ -1,49 +1,57 @@
-"""The properties are measured by mutation: small changes to the model's code, made in process, that no property notices."""
+"""The checks are measured by mutation: small changes to the code of mgnet-models, made in process, that no check notices."""
 
 import pytest
 
+from mgnet_models import winograd_backend
+from verify.mutation.checks import checks_of, failures
 from verify.mutation.engine import Mutant, mutants
-from verify.mutation.planted_defects import failures
+from verify.mutation.equivalent import EQUIVALENT
 
-# Changes that alter nothing a MgNet computes, each with the reason.
-EQUIVALENT = {
-    "s = r  ->  s = None": "overwritten in the loop below it; TorchScript needs a tensor there",
-    "return (self.feature(u), r)  ->  return (u, r)": "`feature` is the identity, a place for feature extraction by graph",
-    "for grid in cast(list[Grid], list(self.grids)):  ->  for grid in cast(list[Grid], self.grids):": (
-        "a Sequential iterates as its list does"
-    ),
-    "if grid.transfer is not None and fine is not None:  ->  if grid.transfer is not None or fine is not None:": (
-        "the grids with a transfer are those after the first"
-    ),
-}
-MUTANTS = tuple(mutants())
+# Without the C kernel `use_winograd` changes nothing, and nothing about it can be noticed.
+MUTANTS = tuple(mutant for mutant in mutants() if mutant.file != "runtime.convolution" or winograd_backend() != "aten")
+# Seconds that a mutant may take; a change can make a loop endless.
+SAMPLE = 24
 
 
 def survives(mutant: Mutant) -> bool:
     try:
-        network = mutant.network()
+        variant = mutant.variant()
     except Exception:
         return False  # the module does not even load
-    return next(failures(network), None) is None
+    return next(failures(variant, checks_of(mutant.file)), None) is None
 
 
-def test_a_sample_of_mutants_dies() -> None:
-    sample = [mutant for mutant in MUTANTS[::16] if mutant.change not in EQUIVALENT]
-    assert [mutant.change for mutant in sample if survives(mutant)] == []
+def explained(mutant: Mutant) -> bool:
+    return mutant.change in EQUIVALENT.get(mutant.file, {})
 
 
-def test_every_equivalent_change_is_still_made() -> None:
-    assert set(EQUIVALENT) <= {mutant.change for mutant in MUTANTS}
-    assert len(MUTANTS) > 150
+def test_a_sample_of_mutants_over_all_files_is_killed() -> None:
+    """The sample is spread over all files; equivalent changes are left out."""
+    sample = [mutant for mutant in MUTANTS if not explained(mutant)][:: len(MUTANTS) // SAMPLE]
+    assert len({mutant.file for mutant in sample}) >= 6
+    assert [(mutant.file, mutant.change) for mutant in sample if survives(mutant)] == []
+
+
+def test_every_explained_change_is_still_made() -> None:
+    made = {(mutant.file, mutant.change) for mutant in mutants()}
+    assert {(file, change) for file, changes in EQUIVALENT.items() for change in changes} <= made
+    assert len(made) > 500
 
 
 @pytest.mark.nightly
-def test_the_mutation_score_is_at_least_98_percent_and_every_survivor_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    surviving = [mutant.change for mutant in MUTANTS if survives(mutant)]
-    assert [change for change in surviving if change not in EQUIVALENT] == []
-    able = [mutant for mutant in MUTANTS if mutant.change not in EQUIVALENT]
-    killed = len(MUTANTS) - len(surviving)
+def test_the_mutation_score_is_at_least_97_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed over all that are not explained as equivalent. An explained mutant counts on neither side, killed or not."""
+    counted = [mutant for mutant in MUTANTS if not explained(mutant)]
+    surviving = [mutant for mutant in counted if survives(mutant)]
+    killed = len(counted) - len(surviving)
     with capsys.disabled():
-        print(f"{len(MUTANTS)} mutants, {killed} killed, {len(surviving)} survive; {len(able)} are not equivalent")
-    assert killed >= 0.98 * len(able)
-    assert killed >= 0.95 * len(MUTANTS)
+        print(f"{len(MUTANTS)} mutants, {len(MUTANTS) - len(counted)} explained; {killed} of {len(counted)} others killed")
+        for mutant in surviving:
+            print(f"survives: {mutant.file}: {mutant.change}")
+    assert killed >= 0.97 * len(counted)
+
+
+@pytest.mark.nightly
+def test_every_explained_change_survives() -> None:
+    """What a check notices is not equivalent, and its explanation is wrong."""
+    assert [(mutant.file, mutant.change) for mutant in MUTANTS if explained(mutant) and not survives(mutant)] == []

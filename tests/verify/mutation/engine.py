@@ -1,8 +1,8 @@
-"""Mutation testing in process: every small change to the code that builds and runs a MgNet, and what the properties say.
+"""Mutation testing in process: every small change to the code that builds and runs a MgNet, and what the checks say.
 
-A mutant is one change to one expression or statement of the functions in `TARGETS`: those that a MgNet runs in the form
-that `forward` and `forward_literal` take by default. Branches for other networks (schemes of GDFI, TorchScript,
-checkpointing, memory modes) are other tests' matter and are left out by name.
+A mutant is one change to one expression or statement of the functions in `TARGETS`: the mathematics of MgNet, the duality,
+and the runtime (recompute, folding, convolution). The rest of timm's interface (`prune_intermediate_layers`, ...) is tested in
+tests/models. Left out by `OUT_OF_SCOPE` are error messages and what passes devices and dtypes on.
 """
 
 from __future__ import annotations
@@ -12,22 +12,43 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from torch import nn
-
-from verify.mutation.variants import load, source
+from verify.mutation.variants import Variant, load, source
 
 # File -> the classes and functions in it whose bodies are mutated.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "layers": ("conv",),
-    "smoothing": ("SmoothingGrid",),
-    "transfer": ("Transfer",),
-    "grid": ("Grid", "chain_of_grids"),
-    "stem": ("DataMap", "Stem"),
-    "classifier": ("GridNetwork.forward_features", "Network.forward_head", "Network.forward", "Network.init_weights"),
-    "model": ("MgNet.__init__", "MgNet.forward_features_literal", "MgNet.forward_literal"),
+    "nn.layers": ("conv", "sigma_before", "sigma_after"),
+    "mgnet.transfer": ("Transfer",),
+    "mgnet.grid": ("SmoothingGrid", "Grid", "chain_of_grids"),
+    "mgnet.stem": ("DataMap", "Stem"),
+    "nn.classifier": (
+        "Network.__init__",
+        "Network.forward_head",
+        "Network.forward",
+        "Network.init_weights",
+        "Grids",
+        "GridNetwork.__init__",
+        "GridNetwork.forward_features",
+        "GridNetwork._feature",
+        "GridNetwork._end_at_last_grid",
+    ),
+    "mgnet.model": ("MgNet",),
+    "mgnet.duality": (
+        "ResidualStem",
+        "Restriction",
+        "NegatedConv2d",
+        "PreActGrid",
+        "ModifiedPreActResNet",
+        "to_preact_resnet",
+        "to_mgnet",
+        "_mgnet_state",
+        "_negated",
+    ),
+    "runtime.recompute": (),
+    "runtime.convolution": ("Conv3x3", "use_winograd", "winograd_backend", "_converted", "_serves"),
+    "runtime.folding": ("optimize_for_inference", "ScaleShift", "_fold", "_affine", "_activation"),
 }
-# Words of other modes. A branch, an assignment or an expression that mentions one of them is not mutated.
-OUT_OF_SCOPE = ("checkpointing", "memory_mode", "is_scripting", "drop", "raise ", "kind not in", "dtype", "global_pool")
+# A branch, an assignment or an expression that mentions one of these is not mutated.
+OUT_OF_SCOPE = ("raise ", "dtype", "global_pool")
 
 _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub,
@@ -39,6 +60,7 @@ _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Is: ast.IsNot,
     ast.IsNot: ast.Is,
     ast.Gt: ast.LtE,
+    ast.In: ast.NotIn,
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
@@ -52,8 +74,8 @@ class Mutant:
     change: str
     tree: ast.Module
 
-    def network(self) -> Callable[..., nn.Module]:
-        """The MgNet class with this change; raises whatever the changed module raises when loaded."""
+    def variant(self) -> Variant:
+        """The package with this change. Raises whatever the changed module raises when loaded."""
         return load({self.file: copy.deepcopy(self.tree)})
 
 
@@ -61,8 +83,12 @@ def mutants() -> Iterator[Mutant]:
     """Every mutant of every target, in the order of the source."""
     for file, names in TARGETS.items():
         tree = ast.parse(source(file))
-        for statement in _statements(tree, names):
+        for statement in _statements(tree, names or _definitions(tree)):
             yield from _mutants_of(file, tree, statement)
+
+
+def _definitions(tree: ast.Module) -> tuple[str, ...]:
+    return tuple(node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
 
 
 def _statements(tree: ast.Module, names: tuple[str, ...]) -> Iterator[ast.stmt]:
@@ -75,17 +101,18 @@ def _statements(tree: ast.Module, names: tuple[str, ...]) -> Iterator[ast.stmt]:
 
 def _in_scope(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     for statement in body:
-        if isinstance(statement, ast.If) and _out_of_scope(statement.test):
+        if isinstance(statement, ast.If) and _only_rejects(statement):
             yield from _in_scope(statement.orelse)
-        elif isinstance(statement, ast.If | ast.For):
+        elif isinstance(statement, ast.If | ast.For | ast.With):
             yield statement
-            yield from _in_scope([*statement.body, *statement.orelse])
-        elif not isinstance(statement, ast.AnnAssign) and not _is_docstring(statement) and not _assigns_elsewhere(statement):
+            yield from _in_scope([*statement.body, *getattr(statement, "orelse", [])])
+        elif not isinstance(statement, ast.AnnAssign | ast.Raise | ast.Import | ast.ImportFrom) and not _is_docstring(statement):
             yield statement
 
 
-def _assigns_elsewhere(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Assign) and _out_of_scope(statement)
+def _only_rejects(statement: ast.If) -> bool:
+    """Whether the branch does nothing but reject an argument."""
+    return isinstance(statement.body[-1], ast.Raise) and all(isinstance(s, ast.Assign | ast.Raise) for s in statement.body)
 
 
 def _out_of_scope(node: ast.AST) -> bool:
@@ -111,7 +138,9 @@ def _mutants_of(file: str, tree: ast.Module, statement: ast.stmt) -> Iterator[Mu
         for change in _changes(node):
             before = _head(statement)
             undo = change()
-            yield Mutant(file=file, change=f"{before}  ->  {_head(statement)}", tree=copy.deepcopy(tree))
+            after = _head(statement)
+            if after != before:  # as in `x = None`
+                yield Mutant(file=file, change=f"{before}  ->  {after}", tree=copy.deepcopy(tree))
             undo()
 
 

@@ -8,16 +8,15 @@ are one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
-from mgnet_models import table_rows
+from mgnet_models import table_rows, winograd_backend
+from mgnet_models.runtime.convolution import Conv3x3
 from mgnet_records.audit import AuditedRow
 from mgnet_records.certificate import Certificate, FormMacs, Macs, PaperComparison, ParameterCounts, Target
 from mgnet_records.certificate import Property as PropertyResult
 from mgnet_records.provenance import code_state, versions
-from mgnet_records.table_rows import TableRow
 from mgnet_verify.check.run import EXAMPLES, not_applicable, run_property
 from mgnet_verify.counts import measured
 from mgnet_verify.counts.by_operator import closed_forms, default_image, input_limits, measured_image, parameter_counts
@@ -50,7 +49,7 @@ def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: 
     ]
     counts = None if tables is None else parameter_counts(model, next(iter(tables.values())))
     macs = None if tables is None else _macs(model, tables, limits, size)
-    rows = [audited_row(cast(TableRow, row)) for row in table_rows() if row.model == spec.name and row.params_printed]
+    rows = [audited_row(row) for row in table_rows() if row.model == spec.name and row.params_printed]
     results = (*checked, *_results_of_counts(counts, macs), _paper_explained(rows))
     code = code_state(Path(__file__))
     return Certificate(
@@ -59,7 +58,7 @@ def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: 
         commit=code.sha,
         dirty=code.dirty,
         versions=versions(LIBRARIES),
-        kernel_backend=None,
+        kernel_backend=winograd_backend() if any(isinstance(module, Conv3x3) for module in model.modules()) else None,
         executions=executions_of(model),
         status="fail" if any(result.status == "fail" for result in results) else "pass",
         properties=results,

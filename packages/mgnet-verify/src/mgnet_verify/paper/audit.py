@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import cast
 
 import timm
 import torch
@@ -44,7 +43,7 @@ def audit(table: int | None = None) -> Audit:
     if not rows:
         tables = sorted({row.table for row in table_rows()})
         raise InputError(f"there is no table {table} with numbers: the paper has tables {tables[0]} to {tables[-1]}")
-    return Audit(rows=tuple(audited_row(cast(TableRow, row)) for row in rows))
+    return Audit(rows=tuple(audited_row(row) for row in rows))
 
 
 def built_parameters(model: str, dataset: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -21,15 +22,24 @@ from mgnet_verify.specification.operators import add
 
 def preact_resnet_has_the_residuals(model: nn.Module, example: Example) -> ExampleResult:
     """Converted to a modified pre-act ResNet, the network's feature on each grid is the residual r^{l,nu} of the MgNet. (4.6)"""
+    return require_conversion(model, example, to_preact_resnet, to_mgnet)
+
+
+def require_conversion(
+    model: nn.Module, example: Example, to_preact_resnet: Callable[..., Any], to_mgnet: Callable[..., Any]
+) -> ExampleResult:
+    """The property for any pair of conversions: the residuals, nothing changed in the original, the way back without loss."""
     right = oracle_of(model, example)
     before = {name: tensor.clone() for name, tensor in right.model.state_dict().items()}
-    resnet = to_preact_resnet(cast(Any, right.model))
+    resnet = to_preact_resnet(right.model)
     with torch.no_grad():
-        features = cast(Any, resnet).forward_intermediates(example.tensor(), intermediates_only=True)
-    require_length("features of the pre-act ResNet", len(features), len(right.feature_form.grids))
-    for grid, (r, trace) in enumerate(zip(features, right.feature_form.grids), start=1):
-        require_equal("r of the pre-act ResNet", array(r), trace.r[-1], grid=grid, iteration=len(trace.s))
-    back = to_mgnet(resnet, completed_by=cast(Any, right.model))
+        residuals = resnet.forward_intermediates(example.tensor(), intermediates_only=True)
+        last = resnet.forward_features(example.tensor())
+    require_length("features of the pre-act ResNet", len(residuals), len(right.feature_form.grids))
+    for grid, (r, iterates) in enumerate(zip(residuals, right.feature_form.grids), start=1):
+        require_equal("r of the pre-act ResNet", array(r), iterates.r[-1], grid=grid, iteration=len(iterates.s))
+    require_equal("r^J of the pre-act ResNet", array(last), right.feature_form.grids[-1].r[-1], grid=len(residuals))
+    back = to_mgnet(resnet, completed_by=right.model)
     for name, tensor in before.items():
         if not torch.equal(right.model.state_dict()[name], tensor):
             raise Violation(f"conversion changes {name} of the network it is given")
