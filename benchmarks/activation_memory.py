@@ -21,7 +21,7 @@ from benchmarks.same_function import check_training
 from benchmarks.saved_tensors import saved_bytes
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 VARIANTS = (
     "residual channels_last winograd",  # first: the default, of which the costs are multiples

@@ -21,7 +21,7 @@ import torch
 from benchmarks.processes import in_turn
 from benchmarks.report import print_timing, write
 from benchmarks.timing import compared
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 # Name -> words of the variant, and the allocator of its process.
 PROCESSES = {

@@ -19,7 +19,7 @@ from benchmarks.saved_tensors import saved_bytes
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, mgnet, variant
 from mgnet_models import Notation
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 from mgnet_verify.counts.closed_form.mgnet import Shape, macs
 
 

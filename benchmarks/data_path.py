@@ -16,9 +16,9 @@ import torch
 from benchmarks.made_up_data import loader, resident
 from benchmarks.report import print_timing, write
 from benchmarks.timing import in_turn
-from mgnet_train.batches import ResidentTraining
-from mgnet_train.processes import Processes
-from mgnet_train.recipes import find_recipe
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.resident import ResidentTrainLoader
+from mgnet_train.train.distributed import Processes
 
 BATCH = 128
 
@@ -33,7 +33,7 @@ def main() -> None:
     data = resident(arguments.images)
     recipe = find_recipe("paper-v2", dataset="cifar100", model="")
     alone = Processes(rank=0, world=1, device=torch.device("cpu"))
-    training = ResidentTraining(data, recipe, seed=0, processes=alone)
+    training = ResidentTrainLoader(data, recipe, seed=0, processes=alone)
     paths: dict[str, Callable[[], Iterable[Any]]] = {
         "DataLoader, 2 workers": lambda: loader(data, batch=BATCH, workers=2),
         "DataLoader, 0 workers": lambda: loader(data, batch=BATCH, workers=0),

@@ -2,8 +2,8 @@
 
 python -m benchmarks.epoch [--channels 64] [--images 5120] [--rounds 3] [--authors CHECKOUT]
 Each loop is a process of its own, in turn. The authors' loop: a DataLoader with four workers and PIL transforms, the
-literal network, SGD, the system's allocator, float32. mgnet-train's: images resident in memory, its optimiser and step,
-its allocator, in both tiers. The rate is that of all batches but the first four.
+literal network, SGD, the system's allocator, float32. mgnet-train's: images resident in memory, its optimizer and step,
+its allocator, in both precisions. The rate is that of all batches but the first four.
 The authors also pass over the training images a second time each epoch, to count right answers: that is not counted.
 """
 
@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from benchmarks.processes import in_turn
 from benchmarks.report import print_timing, write
 from benchmarks.timing import compared
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 BATCH, UNTIMED = 128, 4
-LOOPS = ("authors", "exact", "fast")
+LOOPS = ("authors", "deterministic", "mixed")
 
 
 def main() -> None:
@@ -64,12 +64,12 @@ def _authors_steps(arguments: argparse.Namespace) -> Iterator[None]:
     model = mgnet(f"MgNet[2,2,2,2]-[{arguments.channels}]-B^l")
     chosen = authors_variant(arguments.authors, model.notation) if arguments.authors else variant(model, "literal")
     network = chosen.network.train()
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for x, y in loader(resident(arguments.images), batch=BATCH, workers=4):
         loss = F.cross_entropy(chosen.forward(x), y)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         yield
 
 
@@ -77,23 +77,26 @@ def _mgnet_train_steps(arguments: argparse.Namespace) -> Iterator[None]:
     print(set_allocator("keep"))
     from benchmarks.made_up_data import resident
     from benchmarks.variants import mgnet
-    from mgnet_train.batches import ResidentTraining
-    from mgnet_train.loop import train_step
-    from mgnet_train.optimiser import make_optimiser
-    from mgnet_train.precision import Arithmetic
-    from mgnet_train.processes import Processes
-    from mgnet_train.recipes import find_recipe
-    from mgnet_train.totals import Totals
+    from mgnet_train.config.execution import Execution
+    from mgnet_train.config.recipes import find_recipe
+    from mgnet_train.data.resident import ResidentTrainLoader
+    from mgnet_train.train.distributed import Processes
+    from mgnet_train.train.metrics import RunningMetrics
+    from mgnet_train.train.optim import make_optimizer
+    from mgnet_train.train.precision import Executor, apply_global_settings
+    from mgnet_train.train.step import train_step
 
     processes = Processes(rank=0, world=1, device=torch.device("cpu"))
     name = "mgnet_2_2_2_2_c256_bl"
-    recipe = find_recipe("released-code", dataset="cifar100", model=name).with_overrides({"precision": arguments.loop})
-    arithmetic = Arithmetic(recipe, processes.device)
-    network = arithmetic.place(mgnet(f"MgNet[2,2,2,2]-[{arguments.channels}]-B^l")).train()
-    optimiser, totals = make_optimiser(network, recipe), Totals(processes.device)
-    training = ResidentTraining(resident(arguments.images), recipe, seed=0, processes=processes)
+    recipe = find_recipe("released-code", dataset="cifar100", model=name)
+    execution = Execution(precision=arguments.loop).resolved("cpu")
+    apply_global_settings(execution)
+    executor = Executor(execution, processes.device)
+    network = executor.prepare(mgnet(f"MgNet[2,2,2,2]-[{arguments.channels}]-B^l")).train()
+    optimizer, metrics = make_optimizer(network, recipe), RunningMetrics(processes.device)
+    training = ResidentTrainLoader(resident(arguments.images), recipe, seed=0, processes=processes)
     for number, batch in enumerate(training.epoch(0, first_step=0)):
-        train_step(network, optimiser, batch, recipe, arithmetic=arithmetic, processes=processes, totals=totals, step=number)
+        train_step(network, optimizer, batch, recipe, executor=executor, processes=processes, metrics=metrics, step=number)
         yield
 
 

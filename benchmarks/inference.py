@@ -19,7 +19,7 @@ from benchmarks.same_function import check_logits
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, Variant, authors_variant, mgnet, variant
 from mgnet_models import MgNet, optimize_for_inference
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSES = ("forward", "gradient of input", "gradient of weight", "layer forward", "layer forward and backward")
-_LEAST_SECONDS = 0.1  # calls are repeated until a measurement takes as long
+_TURN = 0.1  # seconds: calls are repeated for about as long
 
 
 def main() -> None:
@@ -102,14 +102,18 @@ def ask(worker: subprocess.Popen[str], **question: object) -> Any:
 
 def measure(workers: dict[str, subprocess.Popen[str]], rounds: int, **case: Any) -> dict[str, Any]:
     """One case: seconds of each call in each round, and the ratios older / present."""
-    checksums = {which: ask(worker, do="prepare", **case)["checksum"] for which, worker in workers.items()}
+    prepared = {which: ask(worker, do="prepare", **case) for which, worker in workers.items()}
+    checksums = {which: answer["checksum"] for which, answer in prepared.items()}
     tolerance = 1e-4 if case["dtype"] == "float32" else 2e-2
     if abs(checksums["older"] - checksums["present"]) > tolerance * abs(checksums["older"]):
         raise SystemExit(f"{case}: not the same function, {checksums}: not timed")
+    # As many calls for both: on a busy machine a process that has just slept is favored for some time, so that the one with the
+    # shorter turn would look faster.
+    calls = max(1, round(_TURN / min(answer["seconds"] for answer in prepared.values())))
     seconds: dict[str, list[dict[str, float]]] = {which: [] for which in workers}
     for number in range(rounds):
         for which in list(workers) if number % 2 == 0 else reversed(list(workers)):
-            seconds[which].append(ask(workers[which], do="time"))
+            seconds[which].append(ask(workers[which], do="time", calls=calls))
     row: dict[str, Any] = case | {"seconds": seconds}
     table: list[object] = [case["dtype"], case["channels"], case["size"], case["batch"], case["name"]]
     table.append(f"{1000 * statistics.median(it['wall'] for it in seconds['older']):.2f}")
@@ -131,16 +135,15 @@ def work(which: str, threads: int) -> None:
 
     torch.set_num_threads(threads)
     run: Callable[[], Any] = lambda: None  # noqa: E731
-    calls = 1
     for line in sys.stdin:
         question = json.loads(line)
         if question.pop("do") == "prepare":
             run, checksum = prepare(which, **question)
             begin = time.perf_counter()
             run()
-            calls = max(1, round(_LEAST_SECONDS / (time.perf_counter() - begin)))
-            answer = {"checksum": checksum}
+            answer = {"checksum": checksum, "seconds": time.perf_counter() - begin}
         else:
+            calls = question["calls"]
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 run()
@@ -151,7 +154,6 @@ def work(which: str, threads: int) -> None:
 def prepare(which: str, *, name: str, dtype: str, channels: int, size: int, batch: int) -> tuple[Callable[[], Any], float]:
     """What is timed, and a number by which both results can be compared."""
     import torch
-
     from mgnet_train.allocator import set_allocator
 
     set_allocator("keep")

@@ -57,15 +57,17 @@ def machine() -> dict[str, object]:
     """Hardware, versions and how busy the machine is now."""
     import torch
 
-    from mgnet_train.provenance import current_commit, environment
+    from mgnet_train.config.run_spec import current_code
+    from mgnet_train.runs.result import environment
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    commit = current_commit()
+    code = current_code()
     return {
-        **environment(device),
+        **environment(device).model_dump(mode="json"),
+        "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
-        "commit": commit.sha,
-        "dirty": commit.dirty,
+        "commit": code.sha,
+        "dirty": code.dirty,
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", "-m", *_module(sys.argv)]),
     }

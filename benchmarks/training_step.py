@@ -17,7 +17,7 @@ from benchmarks.report import FOLDER, print_timing, write
 from benchmarks.same_function import check_logits, check_training
 from benchmarks.timing import CLOCKS, in_turn
 from benchmarks.variants import CLASSES, Variant, authors_variant, mgnet, variant
-from mgnet_train.allocator import set_allocator
+from mgnet_train.train.allocator import set_allocator
 
 VARIANTS = (
     "literal",

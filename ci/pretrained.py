@@ -17,7 +17,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "packages/mgnet-models/src/mgnet_models/weights/digits"
 NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")
-KEPT = ("model", "notation", "parameters", "dataset", "recipe", "seed", "epochs", "commit", "dirty", "test", "environment")
+KEPT = (
+    "model",
+    "notation",
+    "parameters",
+    "dataset",
+    "recipe",
+    "execution",
+    "seed",
+    "epochs",
+    "commit",
+    "dirty",
+    "test",
+    "environment",
+)
 
 
 def main() -> int:

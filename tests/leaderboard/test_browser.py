@@ -81,11 +81,15 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def site(
-    tmp_path_factory: pytest.TempPathFactory, demo: dict[str, Any], report: dict[str, Any], measured: Callable[..., Measured]
+    tmp_path_factory: pytest.TempPathFactory,
+    demo: dict[str, Any],
+    report: dict[str, Any],
+    measured: Callable[..., Measured],
+    recipe: Callable[..., dict[str, Any]],
 ) -> Path:
     """The site of the committed claims, with a measured record, a certificate and a demo of the fixtures.
 
-    Committed measurements and certificates grow in number, so the tests of behaviour leave them aside.
+    Committed measurements and certificates grow in number, so the tests of behavior leave them aside.
     """
     from mgnet_leaderboard.records.union import path_of, text_of
 
@@ -97,8 +101,8 @@ def site(
     two_studies = (
         measured(),
         measured((355, 358, 357), series="b", model="mgnet_2_2_c32_bli"),
-        measured((340, 344, 339), series="x", model="mgnet_2_2_c16_bl", epochs=6),
-        measured((341, 344, 339), series="y", model="mgnet_2_2_c16_bli", epochs=6),
+        measured((340, 344, 339), series="x", model="mgnet_2_2_c16_bl", epochs=6, recipe=recipe(epochs=6)),
+        measured((341, 344, 339), series="y", model="mgnet_2_2_c16_bli", epochs=6, recipe=recipe(epochs=6)),
     )
     for record in two_studies:
         path = records / path_of(record)
@@ -364,6 +368,8 @@ def test_a_paged_board_finds_rows_of_other_pages(
     folders = ["--results", str(tmp_path / "results"), "--records", str(tmp_path / "none"), "--out", str(tmp_path / "site")]
     assert main(["build", *folders]) == 0
     browser = Browser(chrome, (tmp_path / "site").as_uri())
+    # Another test may have left the browser printing, which hides the controls.
+    browser.media()
     browser.scripts(True)
     browser.open("index")
     hidden = {f"mgnet_2_2_c{number + 1}_bl--digits" for number in range(260)} - set(browser.rows())

@@ -13,14 +13,17 @@ import pytest
 Json = dict[str, Any]
 
 
-@pytest.mark.parametrize("command", [[], ["ingest"], ["submit"], ["check"], ["build"], ["study"], ["schema"]])
-def test_help_imports_nothing_heavy(command: list[str]) -> None:
+COMMANDS = ("", "ingest", "submit", "check", "build", "study", "schema")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[name or "no_command" for name in COMMANDS])
+def test_help_imports_nothing_heavy(command: str) -> None:
     heavy = "('torch', 'mlflow', 'scipy', 'numpy', 'jinja2', 'pydantic')"
     code = f"""
 import sys
 from mgnet_leaderboard.cli import main
 try:
-    main({[*command, "--help"]!r})
+    main({[*command.split(), "--help"]!r})
 except SystemExit as stop:
     assert stop.code == 0
 print([name for name in {heavy} if name in sys.modules])
@@ -45,6 +48,7 @@ def test_a_missing_results_folder_is_named(tmp_path: Path, rejected: Callable[..
         ({"schema_version": 9}, "schema_version: Input should be 2, got 9"),
         ({"kind": "rumour"}, "does not match any of the expected tags"),
     ],
+    ids=["status", "no_properties", "counts", "unknown_field", "schema", "kind"],
 )
 def test_a_report_that_contradicts_itself_is_not_ingested(
     tmp_path: Path, report: Json, write: Callable[..., Path], rejected: Callable[..., str], change: Json, reason: str

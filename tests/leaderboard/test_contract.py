@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -64,15 +65,14 @@ def test_the_page_of_the_model_names_the_run_its_execution_and_its_certificate(r
     assert f"Certificate of checkpoint {result.checkpoint_sha256[:12]}" in page
 
 
-def own_arguments(arguments: dict[str, object]) -> dict[str, object]:
+def own_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in arguments.items() if name not in OF_THE_DATA}
 
 
 def test_the_command_on_the_page_of_a_record_trains_the_network_of_the_record() -> None:
+    from mgnet_train import make_spec
     from mgnet_train.cli import fit
     from mgnet_train.cli.options import execution_of, recipe_overrides
-
-    from mgnet_train import make_spec
 
     parser = argparse.ArgumentParser()
     fit.add(parser.add_subparsers())

@@ -70,7 +70,7 @@ def without_the_last_seed(record: Measured) -> Measured:
     return record.model_copy(update={"runs": runs, "summary": summarize(runs, record.dataset.n)})
 
 
-@pytest.mark.parametrize("cheat", [with_a_better_seed, without_the_last_seed])
+@pytest.mark.parametrize("cheat", [with_a_better_seed, without_the_last_seed], ids=lambda cheat: cheat.__name__)
 def test_a_seed_on_the_board_cannot_be_changed_or_dropped(
     base: Path, head: Path, measured: Measure, place: Place, rejected: Rejected, cheat: Callable[[Measured], Measured]
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_result_cannot_be_passed_off_as_the_projects_own(
         ("verified", '"examples": 100', '"examples": 999'),
         ("demo", '"predicted": 3', '"predicted": 4'),
     ],
+    ids=["claims", "certificate", "demo"],
 )
 def test_the_other_kinds_of_evidence_cannot_be_contributed_as_data(
     base: Path, head: Path, rejected: Rejected, folder: str, old: str, new: str

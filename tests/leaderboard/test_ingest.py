@@ -169,6 +169,17 @@ def test_a_run_that_cannot_be_taken_is_named_by_its_folder_and_the_others_are_ta
     assert [run["seed"] for run in record["runs"]] == [3]
 
 
+def test_the_name_of_a_run_folder_need_not_be_utf_8(
+    runs: Runs, tmp_path: Path, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.add("{", "broken-\udcff")
+    runs.add(result(0, 357))
+    assert main(["ingest", str(runs.folder), "--records", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    out.encode("utf-8")
+    assert "broken-\\udcff" in out
+
+
 def test_runs_of_which_none_can_be_taken_are_bad_input(runs: Runs, tmp_path: Path, rejected: Rejected) -> None:
     runs.add("{", "half-a-file")
     assert "no record was written: 1 left out" in rejected("ingest", runs.folder, "--records", tmp_path / "out")

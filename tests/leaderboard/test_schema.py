@@ -44,6 +44,7 @@ def test_all_three_kinds_of_evidence_and_the_demo_fit_the_schema(validator: json
 @pytest.mark.parametrize(
     "change",
     [{"rank": 1}, {"schema_version": 1}, {"kind": "proven"}, {"model": "../x"}, {"id": "short"}, {"runs": []}, {"epochs": "12"}],
+    ids=["unknown_field", "old_schema", "kind", "path_as_name", "id", "no_runs", "text_as_number"],
 )
 def test_the_schema_refuses_what_the_models_refuse(
     validator: jsonschema.Draft202012Validator, measured: Callable[..., Measured], change: Json

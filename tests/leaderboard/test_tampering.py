@@ -94,7 +94,11 @@ def reseal(record: Measured, **changes: Any) -> Measured:
     return edited.model_copy(update={"id": measured_id(edited)})
 
 
-@pytest.mark.parametrize("name, n, classes", [("cifar100", 1000, 100), ("cifar10", 10_000, 100), ("cifar_100", 10_000, 100)])
+@pytest.mark.parametrize(
+    "name, n, classes",
+    [("cifar100", 1000, 100), ("cifar10", 10_000, 100), ("cifar_100", 10_000, 100)],
+    ids=["fewer_images", "other_classes", "another_spelling"],
+)
 def test_a_subset_passed_off_as_the_full_set_is_rejected(
     tmp_path: Path,
     measured: Callable[..., Measured],

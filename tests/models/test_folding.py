@@ -1,11 +1,14 @@
 """The folded network computes the function of the network it was made from, in fewer operations."""
 
+from collections.abc import Callable
+
 import onnxruntime
 import pytest
 import timm
 import torch
 from hypothesis import given
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from mgnet_models import optimize_for_inference
 from models.strategies import NETWORKS, count_calls, disturb_norms
@@ -111,3 +114,57 @@ def test_group_normalisation_is_refused():
 def test_another_network_is_refused():
     with pytest.raises(ValueError, match="ResNet has no folded form: give a MgNet"):
         optimize_for_inference(timm.create_model("resnet18", device="meta"))
+
+
+def prune_half(convolution: nn.Module) -> None:
+    prune.l1_unstructured(convolution, "weight", 0.5)
+
+
+@pytest.mark.parametrize("layer", ["grids.0.A", "grids.0.B.0", "stem.theta", "grids.1.transfer.R"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (prune_half, "is computed by L1Unstructured at each call: make it permanent"),
+        (parametrizations.weight_norm, "has a parametrized weight: call torch.nn.utils.parametrize.remove_parametrizations"),
+    ],
+    ids=["pruned", "weight norm"],
+)
+def test_a_weight_that_is_computed_is_rejected_with_what_to_call_first(
+    layer: str, change: Callable[[nn.Module], object], message: str
+) -> None:
+    model = network()
+    change(model.get_submodule(layer))
+    with pytest.raises(ValueError, match=f"{layer} .*{message}") as error:
+        optimize_for_inference(model)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_whose_pruning_was_made_permanent_is_folded() -> None:
+    model = network(dtype=torch.float64)
+    prune_half(model.grids[0].A)
+    prune.remove(model.grids[0].A, "weight")
+    x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+def test_biases_of_system_and_smoother_are_kept() -> None:
+    model = network(dtype=torch.float64)
+    for convolution in (model.grids[0].A, model.grids[0].B[0]):
+        convolution.bias = nn.Parameter(torch.randn(convolution.out_channels, dtype=torch.float64))
+    x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_folded_network_is_a_mgnet_with_its_notation_features_and_hooks() -> None:
+    model = network()
+    seen: list[int] = []
+    model.grids[0].A.register_forward_hook(lambda *_: seen.append(1))
+    folded = optimize_for_inference(model)
+    x = torch.randn(2, 3, 9, 9)
+    assert folded.notation == model.notation
+    for found, wanted in zip(folded.forward_intermediates(x)[1], model.forward_intermediates(x)[1]):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    seen.clear()
+    folded(x)
+    assert len(seen) == model.notation.nu[0]
+    torch.testing.assert_close(folded.forward_feature_form(x), folded(x), rtol=1e-4, atol=1e-5)

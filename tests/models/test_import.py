@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import mgnet_models
 
 STATE = """
 import json, logging, os, random, resource, signal, sys, threading, warnings
@@ -46,3 +49,32 @@ def test_importing_the_models_alters_nothing_but_the_registry():
     assert done.stderr == ""
     assert seen.pop("registered") > 100
     assert seen == {"changed": [], "lost": [], "files": 0}
+
+
+CLOSURE = """
+import ast, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+todo, seen = ["mgnet_models.mgnet.grid"], set()
+while todo:
+    name = todo.pop()
+    path = root / (name.replace(".", "/") + ".py")
+    if name in seen or not path.is_file():
+        continue
+    seen.add(name)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mgnet_models"):
+            todo.append(node.module)
+print(*sorted(seen))
+"""
+
+
+def test_the_golden_file_imports_the_paper_and_layers_alone():
+    root = str(Path(mgnet_models.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", CLOSURE, root], capture_output=True, text=True, check=True)
+    modules = ("mgnet.grid", "mgnet.transfer", "nn.layers", "notation")
+    assert done.stdout.split() == [f"mgnet_models.{name}" for name in modules]
+
+
+def test_dir_shows_the_public_names():
+    assert dir(mgnet_models) == sorted(mgnet_models.__all__)
+    assert all(hasattr(mgnet_models, name) for name in mgnet_models.__all__)

@@ -137,7 +137,7 @@ def test_generic_entry_builds_what_the_notation_says():
     check_image_size(model.notation, model.stem_kind, (32, 32))
 
 
-def test_names_are_known_only_after_the_import():
+def test_only_configurations_of_the_tables_are_names():
     assert is_model(NAME)
     assert not is_model("mgnet_2_2_2_2_c257_bl")
 

@@ -6,9 +6,8 @@ import torch
 
 from mgnet_models.weights.files import packaged_weights, stated_results
 from mgnet_records.datasets import DATA_SETS
-from mgnet_train.augment import Normaliser
+from mgnet_train.data.augment import Normalize
 from mgnet_train.data.digits import read_digits
-from mgnet_train.data.facts import FACTS
 
 STATED = stated_results()
 
@@ -19,7 +18,7 @@ def test_stated_accuracy_is_measured_again(name, monkeypatch):
     model = timm.create_model(f"{name}.digits", pretrained=True).eval()
     test = read_digits().test
     with torch.no_grad():
-        logits = model(Normaliser(FACTS["digits"], torch.device("cpu"))(test.images))
+        logits = model(Normalize(DATA_SETS["digits"], torch.device("cpu"))(test.images))
     correct = int((logits.argmax(1) == test.labels).sum())
     assert (len(test), correct) == (STATED[name]["test"]["n"], STATED[name]["test"]["correct_last"])
     assert correct / len(test) >= 0.98
@@ -42,6 +41,6 @@ def test_only_stated_weights_are_offered():
 
 
 def test_normalisation_is_that_of_the_training_images():
-    pixels = read_digits().train.images.double() / FACTS["digits"].white
+    pixels = read_digits().train.images.double() / DATA_SETS["digits"].pixel_max
     assert DATA_SETS["digits"].mean == (round(pixels.mean().item(), 4),)
     assert DATA_SETS["digits"].std == (round(pixels.std().item(), 4),)

@@ -88,6 +88,15 @@ def test_a_saved_file_loads_without_unpickling_code(released_and_ours, tmp_path)
         load_authors_checkpoint(ours, tmp_path / "nothing.pt")
 
 
+def test_the_file_that_the_released_training_script_saves_loads_too(released_and_ours, tmp_path):
+    released, ours = released_and_ours
+    optimizer = torch.optim.SGD(released.parameters(), lr=0.1)
+    saved = {"epoch": 3, "model_state_dict": released.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+    torch.save(saved, tmp_path / "released.pt")
+    load_authors_checkpoint(ours, tmp_path / "released.pt")
+    assert torch.equal(ours.grids[2].A.weight, released.layer2[1].A.weight)
+
+
 def test_timm_loads_such_a_file_as_pretrained_weights(tmp_path):
     released = Released((2, 2, 2, 2), 256, True, 100)
     torch.save(released.state_dict(), tmp_path / "released.pt")

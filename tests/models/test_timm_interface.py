@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import onnxruntime
@@ -143,6 +144,29 @@ def test_torchscript_gives_the_same_and_leaves_the_model_alone(network):
     torch.testing.assert_close(torch.jit.script(model)(x), expected, rtol=1e-4, atol=1e-5)
     assert list(model.state_dict()) == keys
     torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+
+
+def test_a_scripted_network_still_tells_training_from_evaluation(network):
+    model, x = network
+    scripted = torch.jit.script(copy.deepcopy(model))
+    trained = copy.deepcopy(model).train()
+    torch.testing.assert_close(scripted.train()(x), trained(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scripted.eval()(x), trained.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_graph_of_fx_can_be_scripted_and_a_network_can_be_traced_by_torchscript(network):
+    model, x = network
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the constructor of torch's GraphModule, and of deprecation
+        torch.testing.assert_close(torch.jit.script(fx.symbolic_trace(model))(x), model(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.jit.trace(model, x)(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_pruned_network_has_no_parameter_without_gradient(network):
+    model, x = network
+    model.prune_intermediate_layers([0])
+    model.train().forward_features(x).square().sum().backward()
+    assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 def test_fx_traces_a_graph_for_any_size(network):

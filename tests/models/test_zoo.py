@@ -7,8 +7,8 @@ import pytest
 import timm
 import torch
 
+from mgnet_models import summary, zoo
 from mgnet_models.__main__ import main
-from mgnet_models.catalogue import summary, zoo
 from mgnet_models.catalogue.registry import registered_names
 
 NAME = "mgnet_2_2_2_2_c256_bl"

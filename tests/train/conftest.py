@@ -14,18 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgnet_train import Options, RunSpec, fit, make_spec, start_processes
-from mgnet_train.errors import StoppedError, UserError
-from mgnet_train.journal import CIRCUMSTANCES, JOURNAL, read_records
-from mgnet_train.processes import Processes
-from mgnet_train.provenance import Commit
+from mgnet_records.errors import InputError
+from mgnet_records.provenance import UNKNOWN
+from mgnet_train import Execution, Options, RunSpec, fit, make_spec, start_processes
+from mgnet_train.errors import StoppedError
+from mgnet_train.runs.journal import JOURNAL, MACHINE_METRICS, read_records
+from mgnet_train.train.distributed import Processes
 
 TINY = "MgNet[1,1]-[4]-B^l"
 
 
 @pytest.fixture(autouse=True)
 def _global_switches() -> Iterator[None]:
-    """The exact tier sets process-wide switches; other tests must not inherit them."""
+    """The deterministic precision sets process-wide switches; other tests must not inherit them."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     yield
     torch.use_deterministic_algorithms(deterministic)
@@ -46,10 +47,9 @@ def one_process() -> Processes:
 
 @pytest.fixture
 def tiny_spec() -> Callable[..., RunSpec]:
-    def make(seed: int = 0, model: str = TINY, **overrides: str) -> RunSpec:
+    def make(seed: int = 0, model: str = TINY, execution: Execution | None = None, **overrides: str) -> RunSpec:
         overrides = {"epochs": "2", "batch_size": "256"} | overrides
-        commit = Commit(sha=None, dirty=False)
-        return make_spec(model, dataset="digits", recipe=None, overrides=overrides, seed=seed, commit=commit, device="cpu")
+        return make_spec(model, dataset="digits", overrides=overrides, seed=seed, code=UNKNOWN, execution=execution)
 
     return make
 
@@ -66,7 +66,7 @@ def final_state() -> Callable[[Path], object]:
     def read(folder: Path) -> object:
         weights = {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
         stream = [
-            (record.kind, record.step, {k: v for k, v in record.metrics.items() if not k.startswith(CIRCUMSTANCES)})
+            (record.kind, record.step, {k: v for k, v in record.metrics.items() if not k.startswith(MACHINE_METRICS)})
             for record in read_records(folder / JOURNAL, 0)[0]
             if record.kind != "end"
         ]
@@ -85,7 +85,7 @@ class Child:
             code = 70
             try:
                 code = work()
-            except UserError as error:
+            except InputError as error:
                 code = int(error.exit_code)
             except StoppedError as stop:
                 code = int(stop.exit_code)

@@ -1,4 +1,4 @@
-"""A certificate is asked for, made by mgnet-verify, kept with the run, and never the end of a training."""
+"""A certificate is requested, made by mgnet-verify, kept with the run, and never ends a training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_train import Options, RunSpec, UserError, fit
-from mgnet_train.certificate import certify
-from mgnet_train.processes import Processes
+from mgnet_train import InputError, Options, RunSpec, fit
+from mgnet_train.runs.run import certify
+from mgnet_train.train.distributed import Processes
 
 Install = Callable[[str], Path]
 
@@ -34,7 +34,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return put
 
 
-def test_a_certificate_asked_for_is_made_of_the_trained_weights(
+def test_a_requested_certificate_is_made_of_the_trained_weights(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, install: Install
 ) -> None:
     install('test -s "$2" && printf \'{"status": "pass", "of": "%s"}\' "$(sha256sum < "$2" | cut -c1-64)" > "$4"')
@@ -58,7 +58,7 @@ def test_a_verification_that_cannot_run_does_not_cost_the_run(
     [
         ('echo \'{"status": "fail"}\' > "$4"; exit 1', "certificate .*: fail"),
         ("echo broken >&2; exit 3", "no certificate: mgnet-verify ended with code 3: broken"),
-        ("exit 4", "ended with code 4: it said nothing"),
+        ("exit 4", "ended with code 4: it printed nothing"),
     ],
 )
 def test_what_came_of_a_verification_is_one_line(tmp_path: Path, install: Install, script: str, said: str) -> None:
@@ -69,12 +69,12 @@ def test_what_came_of_a_verification_is_one_line(tmp_path: Path, install: Instal
 
 
 @pytest.mark.usefixtures("install")
-def test_a_certificate_is_refused_before_training_when_nothing_can_make_it(
+def test_a_certificate_is_rejected_before_training_when_nothing_can_make_it(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
 ) -> None:
-    with pytest.raises(UserError, match=r"--certify needs .*mgnet-verify, which is not there"):
+    with pytest.raises(InputError, match=r"--certify needs .*mgnet-verify, which is not there"):
         fit(tiny_spec(), replace(quietly, certify=True), one_process)
-    assert not any(quietly.runs.iterdir())
+    assert not quietly.runs.exists()
 
 
 def test_a_run_finished_without_a_certificate_says_how_to_get_one(
@@ -82,5 +82,5 @@ def test_a_run_finished_without_a_certificate_says_how_to_get_one(
 ) -> None:
     fit(tiny_spec(epochs="1"), quietly, one_process)
     install("exit 1")
-    with pytest.raises(UserError, match=r"was finished without --certify: use .*mgnet-verify certify .*model.safetensors"):
+    with pytest.raises(InputError, match=r"was finished without --certify: use .*mgnet-verify certify .*model.safetensors"):
         fit(tiny_spec(epochs="1"), replace(quietly, certify=True), one_process)

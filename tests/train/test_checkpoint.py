@@ -1,4 +1,4 @@
-"""A checkpoint is whole and of this run, or it is refused and the one before is used."""
+"""A checkpoint is whole and of this run, or it is rejected and the one before is used."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnet_train import UserError
-from mgnet_train.checkpoint import Checkpoints
+from mgnet_train import InputError
+from mgnet_train.runs.checkpoint import Checkpoints
 
 
 def _saved(folder: Path, *numbers: int) -> Checkpoints:
@@ -34,7 +34,7 @@ def test_a_folder_without_files_has_no_state(tmp_path: Path) -> None:
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_flipped_bit_anywhere_is_noticed_and_the_previous_state_used(
+def test_one_flipped_bit_anywhere_is_detected_and_the_previous_state_used(
     tmp_path_factory: pytest.TempPathFactory, where: float, bit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("checkpoints")
@@ -49,7 +49,7 @@ def test_one_flipped_bit_anywhere_is_noticed_and_the_previous_state_used(
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_noticed_and_the_previous_state_used(tmp_path_factory: pytest.TempPathFactory, where: float) -> None:
+def test_a_truncated_file_is_detected_and_the_previous_state_used(tmp_path_factory: pytest.TempPathFactory, where: float) -> None:
     folder = tmp_path_factory.mktemp("checkpoints")
     checkpoints = _saved(folder, 1, 2)
     content = (folder / "last.ckpt").read_bytes()
@@ -59,9 +59,9 @@ def test_a_truncated_file_is_noticed_and_the_previous_state_used(tmp_path_factor
     assert state["number"] == 1
 
 
-def test_after_a_damaged_file_the_good_one_is_not_pushed_out_by_it(tmp_path: Path) -> None:
+def test_after_a_corrupt_file_the_good_one_is_not_pushed_out_by_it(tmp_path: Path) -> None:
     checkpoints = _saved(tmp_path, 1, 2)
-    (tmp_path / "last.ckpt").write_bytes(b"rubbish")
+    (tmp_path / "last.ckpt").write_bytes(b"garbage")
     checkpoints.load()
     checkpoints.save({"number": 3})
     (tmp_path / "last.ckpt").unlink()
@@ -70,9 +70,9 @@ def test_after_a_damaged_file_the_good_one_is_not_pushed_out_by_it(tmp_path: Pat
     assert state["number"] == 1
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_rejected(tmp_path: Path) -> None:
     _saved(tmp_path, 1)
-    with pytest.raises(UserError, match=r"last\.ckpt belongs to another run: delete the folder"):
+    with pytest.raises(InputError, match=r"last\.ckpt belongs to another run: delete the folder"):
         Checkpoints(tmp_path, "another run").load()
 
 
@@ -80,7 +80,7 @@ def test_when_no_file_is_usable_the_run_is_not_silently_started_again(tmp_path: 
     checkpoints = _saved(tmp_path, 1, 2)
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UserError, match="is no checkpoint of mgnet-train"):
+    with pytest.raises(InputError, match="is no checkpoint of this version of mgnet-train"):
         checkpoints.load()
     assert (tmp_path / "last.ckpt").exists()
 
@@ -93,13 +93,13 @@ class _Attack:
 def test_a_pickle_in_the_place_of_a_checkpoint_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "last.ckpt").write_bytes(pickle.dumps(_Attack()))
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is no checkpoint"):
         Checkpoints(tmp_path, "run").load()
     assert not (tmp_path / "attacked").exists()
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_a_save_that_fails_leaves_the_last_state_and_no_rubbish(
+def test_a_save_that_fails_leaves_the_last_state_and_no_garbage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     checkpoints = _saved(tmp_path, 1, 2)

@@ -1,4 +1,4 @@
-"""A user's mistake is one line with the value and the mend, a non-zero exit code, and nothing left behind."""
+"""A user's mistake is one line with the value and the fix, a non-zero exit code, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_train.__main__ import main
+from mgnet_train.cli.main import main
 
 
-def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+def _rejection(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     code = main([*arguments])
     streams = capsys.readouterr()
     assert streams.out == ""
@@ -36,23 +36,28 @@ def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["--data", "digit"], "unknown data set 'digit': did you mean digits?"),
         (["--recipe", "paper-v2"], "recipe 'paper-v2' says nothing about digits: choose one of digits, modern"),
         (["--lr", "fast"], "recipe field lr='fast'"),
-        (["--device", "cuda:99"], "device 'cuda:99' asked for, but"),
+        (["--device", "cuda:99"], "cuda:99"),
         (["--device", "tpu"], "'tpu'"),
-        (["gdfi_lin_both", "--form", "literal"], "form=literal asked for, but"),
+        (["gdfi_lin_both", "--form", "feature"], "form=feature: GDFI has one form only, use form=residual"),
+        (["--form", "feature", "--recompute", "full"], "recompute=full is implemented for the residual form alone"),
+        (["--batchnorm", "sync", "--recompute", "full"], "use batchnorm=averaged or recompute=none"),
+        (["--seed", "-1"], "seed=-1 is outside 0..2**63-1"),
+        (["--model-arg", "pretrained=true"], "model argument pretrained cannot be given"),
+        (["--model-arg", "num_classes=5"], "num_classes cannot be given: the data set decides it"),
     ],
 )
-def test_a_wrong_argument_is_refused(
+def test_a_wrong_argument_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    code, line = _refusal(capsys, "fit", *arguments, "--runs", str(tmp_path / "runs"))
+    code, line = _rejection(capsys, "fit", *arguments, "--runs", str(tmp_path / "runs"))
     assert code == 2
     assert message in line
     assert not any((tmp_path / "runs").glob("*"))
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    code, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "file" / "runs"))
+    code, line = _rejection(capsys, "fit", "--runs", str(tmp_path / "file" / "runs"))
     assert code == 2
     assert "cannot be written (Not a directory): give another with --runs" in line
 
@@ -66,24 +71,24 @@ def _closed_port() -> int:
 @pytest.mark.parametrize(
     "uri", ["http://127.0.0.1:{port}", "sqlite:////nowhere/at/all/mlflow.db", "postgresql://127.0.0.1:{port}/x", "./mlruns"]
 )
-def test_a_store_that_does_not_answer_is_refused_before_anything_is_trained(
+def test_a_store_that_does_not_answer_is_rejected_before_anything_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
     uri = uri.format(port=_closed_port())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    code, line = _refusal(capsys, "fit", "--runs", str(tmp_path))
+    code, line = _rejection(capsys, "fit", "--runs", str(tmp_path))
     assert code == 2
     assert f"MLflow store {uri!r} cannot be reached" in line
     assert "--allow-unreachable-store" in line
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_database_is_refused_as_store(
+def test_a_file_that_is_no_database_is_rejected_as_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "notes.db").write_text("these are only notes")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'notes.db'}")
-    _, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "runs"))
+    _, line = _rejection(capsys, "fit", "--runs", str(tmp_path / "runs"))
     assert "the file is no sqlite database" in line
 
 
@@ -91,13 +96,13 @@ def test_a_password_in_the_stores_address_is_not_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{_closed_port()}")
-    _, line = _refusal(capsys, "fit", "--runs", str(tmp_path / "runs"))
+    _, line = _rejection(capsys, "fit", "--runs", str(tmp_path / "runs"))
     assert "secret" not in line
 
 
 def test_help_answers_without_importing_torch_timm_or_mlflow() -> None:
     code = (
-        "import sys\nfrom mgnet_train.__main__ import main\n"
+        "import sys\nfrom mgnet_train.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "sys.exit(', '.join({'torch', 'timm', 'mlflow', 'sklearn', 'torchvision'} & set(sys.modules)))"
     )

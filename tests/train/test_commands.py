@@ -8,22 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from mgnet_models import table_rows as paper_rows
-from mgnet_train import Options, RunSpec, UserError, fit
-from mgnet_train.__main__ import main
-from mgnet_train.networks import find_network
-from mgnet_train.orderings import Measured, orderings, paired_gap
-from mgnet_train.plan import distinct_runs, forward_macs, plan
-from mgnet_train.processes import Processes
-from mgnet_train.provenance import Commit
-from mgnet_train.reproduction import table_lines
-from mgnet_train.study import STUDIES
-
-NOWHERE = Commit(sha=None, dirty=False)
+from mgnet_models import table_rows
+from mgnet_records.provenance import UNKNOWN
+from mgnet_train import InputError, Options, RunSpec, fit
+from mgnet_train.cli.main import main
+from mgnet_train.config.network import find_network
+from mgnet_train.experiments.reproduce import distinct_runs, forward_macs, plan, table_lines
+from mgnet_train.experiments.study import STUDIES
+from mgnet_train.train.distributed import Processes
 
 
 def _plan(target: str, seeds: int = 1, **overrides: str) -> list:  # type: ignore[type-arg]
-    return plan(target, recipe=None, overrides=overrides, seeds=seeds, commit=NOWHERE, device="cpu")
+    return plan(target, recipe=None, overrides=overrides, seeds=seeds, code=UNKNOWN, device="cpu")
 
 
 def test_a_table_is_planned_row_by_row_with_the_versions_own_recipe() -> None:
@@ -40,7 +36,7 @@ def test_rows_that_print_the_same_network_share_their_runs() -> None:
 
 
 def test_every_own_row_of_both_versions_can_be_planned_and_quoted_rows_are_left_out() -> None:
-    own = [row for row in paper_rows() if not row.quoted]
+    own = [row for row in table_rows() if not row.quoted]
     assert len(_plan("v1")) + len(_plan("v2")) == len(own)
 
 
@@ -64,7 +60,7 @@ def test_the_notation_covers_networks_with_and_without_a_name(notation: str, ext
 
 
 def test_an_unknown_part_of_the_paper_is_answered_with_near_names() -> None:
-    with pytest.raises(UserError, match=r"unknown part of the paper 'v2/tabel3': did you mean v2/table3"):
+    with pytest.raises(InputError, match=r"unknown part of the paper 'v2/tabel3': did you mean v2/table3"):
         _plan("v2/tabel3")
 
 
@@ -116,33 +112,33 @@ def test_evaluate_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: p
 
 
 def test_every_arm_of_a_study_can_be_made_and_stands_for_a_row_that_exists() -> None:
-    ids = {row.id for row in paper_rows()}
+    ids = {row.id for row in table_rows()}
     study = STUDIES["digits"]
-    for arm in study.arms:
-        spec = study.specs(arm, seeds=1, commit=NOWHERE, device="cpu")[0]
-        spec.network.make(spec.recipe, 0)
-        assert arm.row is None or arm.row in ids
-    identities = [study.specs(arm, seeds=1, commit=NOWHERE, device="cpu")[0].identity for arm in study.arms]
-    assert len(set(identities)) == len(identities)
+    for variant in study.variants:
+        spec = study.specs(variant, seeds=1, code=UNKNOWN, device="cpu")[0]
+        spec.network.make(spec.recipe.init, 0)
+        assert variant.row is None or variant.row in ids
+    folders = [spec.folder_name for spec in study.plan(groups=None, seeds=1, code=UNKNOWN, device="cpu")]
+    assert len(set(folders)) == len(folders) == len(study.variants)
 
 
-@pytest.mark.parametrize(
-    "better, verdict",
-    [((99.0, 98.9, 99.1), "reappears"), ((90.0, 90.1, 89.8), "reversed"), ((96.0, 94.0, 95.1), "inside noise")],
-)
-def test_an_ordering_counts_when_its_paired_interval_excludes_zero(better: tuple[float, ...], verdict: str) -> None:
-    arms = [
-        Measured(label="a", accuracies=better, printed=80.0),
-        Measured(label="b", accuracies=(95.0, 95.0, 95.2), printed=79.0),
-    ]
-    found = orderings(arms)
-    assert [(o.better, o.worse, o.verdict) for o in found] == [("a", "b", verdict)]
+def test_the_command_of_a_study_trains_its_runs_and_says_which_commands_follow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "--group", "forms", "--seeds", "1", "--runs", str(tmp_path), "--track", "later", "--device", "cpu"]
+    assert main([*words, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("todo  mgnet_2_2_c32_bl-digits-digits-s0-") == 2
+    assert "0 of 2 runs are finished" in printed
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert f"study digits: 2 of 2 runs are finished, in {tmp_path}" in printed
+    assert f"mgnet-leaderboard ingest {tmp_path}" in printed
+    assert "mgnet-leaderboard study" in printed
+    suffixes = {path.parent.name.partition("-s0-")[2][8:] for path in tmp_path.glob("*/result.json")}
+    assert suffixes == {"", "-feature"}
 
 
-def test_the_paired_interval_is_students() -> None:
-    from scipy import stats
-
-    first, second = (1.0, 2.0, 4.0, 4.5, 6.0), (0.5, 1.8, 3.0, 4.6, 5.0)
-    gap, half = paired_gap(first, second)
-    low, high = stats.ttest_rel(first, second).confidence_interval(0.95)
-    assert (gap - half, gap + half) == pytest.approx((low, high), abs=1e-3)
+def test_a_group_that_the_study_does_not_have_is_answered_with_near_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "--group", "table11"]) == 2
+    assert "unknown group of the study 'table11': did you mean table1" in capsys.readouterr().err

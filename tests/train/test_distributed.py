@@ -1,6 +1,6 @@
 """Two processes over gloo train, stop, resume and restart as one run, and test every image once.
 
-That their gradients are those of one process is proved in test_gradients_of_processes.py.
+That their gradients are those of one process is proved in test_distributed_gradients.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from mgnet_train import Options, RunSpec, fit
-from mgnet_train.journal import JOURNAL, read_records
-from mgnet_train.processes import Processes
+from mgnet_train.data.digits import read_digits
+from mgnet_train.data.resident import ResidentEvalLoader, ResidentTrainLoader
+from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.train.distributed import Processes
+from mgnet_train.train.precision import Executor
+from mgnet_train.train.trainer import Trainer
 
 Ranks = Callable[[RunSpec, Options], list[Any]]
 
@@ -44,7 +49,7 @@ def test_two_processes_train_as_one_and_test_every_image_once(
     result = json.loads((folder / "result.json").read_text())
     assert result["test"]["n"] == 360
     assert _epochs(folder)[0]["train/loss"] == pytest.approx(_epochs(alone.folder)[0]["train/loss"], rel=0.05)
-    assert json.loads((folder / "config.json").read_text())["processes"] == 2
+    assert json.loads((folder / "config.json").read_text())["execution"]["processes"] == 2
 
 
 def test_without_batch_statistics_two_processes_end_where_one_does(
@@ -62,7 +67,7 @@ def test_without_batch_statistics_two_processes_end_where_one_does(
     assert [member.wait() for member in ranks(spec, together)] == [0, 0]
     ours = load_file(together.runs / spec.folder_name / "model.safetensors")
     theirs = load_file(alone.folder / "model.safetensors")
-    start = spec.network.make(spec.recipe, spec.seed).state_dict()
+    start = spec.network.make(spec.recipe.init, spec.seed).state_dict()
     moved = max(float((theirs[name] - start[name]).abs().max()) for name in theirs)
     assert moved > 0.01
     for name in theirs:
@@ -85,12 +90,99 @@ def test_a_signal_to_one_process_stops_both_and_they_resume(
     assert [member.wait() for member in ranks(spec, quietly)] == [0, 0]
 
 
-def test_synchronised_batch_statistics_are_refused_on_a_cpu_and_leave_nothing_behind(
+def test_synchronized_batch_statistics_are_rejected_on_a_cpu_and_leave_nothing_behind(
     tiny_spec: Callable[..., RunSpec], quietly: Options, ranks: Ranks
 ) -> None:
     quietly.runs.mkdir()
     assert [member.wait() for member in ranks(tiny_spec(batchnorm="sync"), quietly)] == [2, 2]
     assert not list(quietly.runs.iterdir())
+
+
+def _bits(folder: Path) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+
+@pytest.mark.parametrize("averaging", [pytest.param("0", id="weights"), pytest.param("0.9", id="moving-average")])
+def test_the_time_of_checkpoints_changes_no_bit_of_two_processes(
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    ranks: Ranks,
+    tmp_path: Path,
+    final_state: Callable[[Path], object],
+    averaging: str,
+) -> None:
+    """Running statistics differ between the processes all through an epoch: a checkpoint keeps both and averages nothing."""
+    spec = tiny_spec(epochs="2", batch_size="100", ema_decay=averaging)
+    folders = []
+    for seconds in (0.0, 0.2, 300.0):
+        options = replace(quietly, runs=tmp_path / str(seconds), checkpoint_seconds=seconds)
+        options.runs.mkdir()
+        assert [member.wait() for member in ranks(spec, options)] == [0, 0]
+        folders.append(options.runs / spec.folder_name)
+    assert _bits(folders[0]) == _bits(folders[1]) == _bits(folders[2])
+    assert final_state(folders[0]) == final_state(folders[1]) == final_state(folders[2])
+
+
+@pytest.mark.parametrize("averaging", [pytest.param("0", id="weights"), pytest.param("0.9", id="moving-average")])
+def test_two_processes_that_are_killed_in_the_middle_of_an_epoch_resume_to_the_same_bits(
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    ranks: Ranks,
+    tmp_path: Path,
+    final_state: Callable[[Path], object],
+    averaging: str,
+) -> None:
+    spec = tiny_spec(epochs="2", batch_size="60", ema_decay=averaging)
+    undisturbed = replace(quietly, runs=tmp_path / "undisturbed")
+    undisturbed.runs.mkdir()
+    assert [member.wait() for member in ranks(spec, undisturbed)] == [0, 0]
+    quietly.runs.mkdir()
+    folder, kills = quietly.runs / spec.folder_name, 0
+    for lines in (2, 9, 14):
+        members = ranks(spec, replace(quietly, checkpoint_seconds=0.0))
+        deadline = time.monotonic() + 60
+        while len(read_records(folder / JOURNAL, 0)[0]) < lines and not (folder / "result.json").exists():
+            assert time.monotonic() < deadline, "the processes did not train"
+            time.sleep(0.001)
+        for member in members:
+            member.kill()
+        kills += [member.wait() for member in members] == [-signal.SIGKILL, -signal.SIGKILL]
+    assert kills > 0
+    assert [member.wait() for member in ranks(spec, quietly)] == [0, 0]
+    assert _bits(folder) == _bits(undisturbed.runs / spec.folder_name)
+    assert final_state(folder) == final_state(undisturbed.runs / spec.folder_name)
+
+
+def test_reading_the_state_changes_nothing_and_keeps_the_statistics_of_every_process(
+    tiny_spec: Callable[..., RunSpec], together: Callable[[Callable[[Processes], object]], list[Any]]
+) -> None:
+    spec = tiny_spec(batch_size="100")
+
+    def work(processes: Processes) -> None:
+        data = read_digits()
+        trainer = Trainer(
+            spec.network.make(spec.recipe.init, spec.seed),
+            spec.recipe,
+            executor=Executor(spec.execution, processes.device),
+            train=ResidentTrainLoader(data, spec.recipe, seed=0, processes=processes),
+            test=ResidentEvalLoader(data, batch_size=100, processes=processes),
+            classes=10,
+            processes=processes,
+            log_every=100,
+        )
+        own = torch.tensor([1.0 + processes.rank])
+        for buffer in trainer.network.buffers():
+            if buffer.is_floating_point():
+                buffer.fill_(own.item())
+        state = trainer.state_dict()
+        assert state["statistics"].unique(dim=1).tolist() == [[1.0], [2.0]]
+        assert all(buffer.eq(own).all() for buffer in trainer.network.buffers() if buffer.is_floating_point())
+        trainer.synchronize_buffers()
+        assert all(buffer.eq(1.5).all() for buffer in trainer.network.buffers() if buffer.is_floating_point())
+        trainer.load_state_dict(state)
+        assert all(buffer.eq(own).all() for buffer in trainer.network.buffers() if buffer.is_floating_point())
+
+    assert [member.wait() for member in together(work)] == [0, 0]
 
 
 @pytest.mark.nightly

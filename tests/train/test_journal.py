@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnet_train.journal import JOURNAL, Journal, read_records
+from mgnet_train.runs.journal import JOURNAL, Journal, read_records
 
 
 def _steps(folder: Path) -> list[tuple[str, int]]:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mgnet_train import Options, RunSpec, UserError, fit, load_dataset
-from mgnet_train.__main__ import main
-from mgnet_train.augment import Normaliser
-from mgnet_train.landscape import Plane, compute, directions
-from mgnet_train.processes import Processes
+from mgnet_train import InputError, Options, RunSpec, fit, load_dataset
+from mgnet_train.cli.main import main
+from mgnet_train.data.augment import Normalize
+from mgnet_train.experiments.landscape import Plane, compute, directions
+from mgnet_train.train.distributed import Processes
 
 PLANE = Plane(points=3, radius=0.5, images=100, seed=0)
 
@@ -22,7 +22,7 @@ PLANE = Plane(points=3, radius=0.5, images=100, seed=0)
 @pytest.fixture
 def network(tiny_spec: Callable[..., RunSpec]) -> torch.nn.Module:
     spec = tiny_spec()
-    return spec.network.make(spec.recipe, 0)
+    return spec.network.make(spec.recipe.init, 0)
 
 
 def test_each_filter_of_a_direction_is_as_long_as_the_networks(network: torch.nn.Module) -> None:
@@ -51,7 +51,7 @@ def test_the_centre_is_the_loss_of_the_network_and_the_network_comes_back(networ
     record = compute(network, data, PLANE, tmp_path / "a.json", subject="x")  # type: ignore[arg-type]
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
-    images = Normaliser(data.facts, torch.device("cpu"))(data.train.images[:100])
+    images = Normalize(data.info, torch.device("cpu"))(data.train.images[:100])
     with torch.no_grad():
         loss = F.cross_entropy(network.eval()(images), data.train.labels[:100])
     assert record["losses"][1][1] == pytest.approx(float(loss), rel=1e-5)
@@ -65,7 +65,7 @@ def test_an_interrupted_landscape_continues_to_the_same_numbers(network: torch.n
     cut["losses"] = [cut["losses"][0]]
     path.write_text(json.dumps(cut))
     assert compute(network, data, PLANE, path, subject="x") == whole  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="holds another landscape"):
+    with pytest.raises(InputError, match="holds another landscape"):
         compute(network, data, PLANE, path, subject="y")  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from chromium import By, Keys, WebDriverWait, needs_chromium, start_chromium
-from mgnet_train.journal import JOURNAL, read_records
+from mgnet_train.runs.journal import JOURNAL, read_records
 
 pytestmark = [*needs_chromium, pytest.mark.nightly]
 
@@ -213,7 +213,7 @@ def test_the_model_leads_to_its_version_with_a_signature_for_any_number_of_image
     run_page.click("//a[normalize-space(.)='Overview']")
     run_page.click(f"//a[contains(@href, '/models/{served.result['model']}-digits/versions/1')]")
     run_page.click_text("Inputs (1)")
-    run_page.see("normalised images", "Tensor (dtype: float32, shape: [-1,1,8,8])")
+    run_page.see("normalized images", "Tensor (dtype: float32, shape: [-1,1,8,8])")
     run_page.click_text("Outputs (1)")
     run_page.see("logits", "Tensor (dtype: float32, shape: [-1,10])")
 

@@ -17,11 +17,11 @@ from PIL import Image
 from torchvision.datasets import MNIST
 
 from mgnet_train import load_dataset
-from mgnet_train.data.image_files import StreamedDataset
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.files import FileEvalLoader, FileTrainLoader
+from mgnet_train.data.imagenet.images import StreamedDataset
 from mgnet_train.errors import DataError
-from mgnet_train.processes import Processes
-from mgnet_train.recipes import find_recipe
-from mgnet_train.streaming import StreamingTest, StreamingTraining
+from mgnet_train.train.distributed import Processes
 
 RANDOM = np.random.default_rng(0)
 
@@ -66,14 +66,14 @@ def test_compressed_mnist_has_the_digest_of_the_plain_one(mnist: Path, tmp_path:
         (lambda content: content[:3], r"train-images-idx3-ubyte is no idx file"),
     ],
 )
-def test_a_damaged_idx_file_is_named(mnist: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+def test_a_corrupt_idx_file_is_named(mnist: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     path = mnist / "train-images-idx3-ubyte"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=message):
         load_dataset("mnist", tmp_path)
 
 
-def test_a_damaged_gzip_file_is_named(mnist: Path, tmp_path: Path) -> None:
+def test_a_corrupt_gzip_file_is_named(mnist: Path, tmp_path: Path) -> None:
     path = mnist / "t10k-labels-idx1-ubyte"
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-6])
     path.unlink()
@@ -121,7 +121,7 @@ class _Attack:
         return (os.mkdir, ("attacked",))
 
 
-def test_a_pickle_that_calls_something_is_refused_and_nothing_is_called(
+def test_a_pickle_that_calls_something_is_rejected_and_nothing_is_called(
     cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -131,11 +131,11 @@ def test_a_pickle_that_calls_something_is_refused_and_nothing_is_called(
     assert not (tmp_path / "attacked").exists()
 
 
-def test_a_truncated_or_mislabelled_cifar_file_is_named(cifar10: Path, tmp_path: Path) -> None:
+def test_a_truncated_or_mislabeled_cifar_file_is_named(cifar10: Path, tmp_path: Path) -> None:
     path = cifar10 / "test_batch"
     content = path.read_bytes()
     path.write_bytes(content[:-50])
-    with pytest.raises(DataError, match="test_batch is damaged"):
+    with pytest.raises(DataError, match="test_batch is corrupt"):
         load_dataset("cifar10", tmp_path)
     path.write_bytes(pickle.dumps(_batch(2, b"labels", 10) | {b"labels": [3, 11]}, protocol=2))
     with pytest.raises(DataError, match=r"test_batch has labels outside 0\.\.9"):
@@ -143,14 +143,17 @@ def test_a_truncated_or_mislabelled_cifar_file_is_named(cifar10: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name, files", [("mnist", "train-images-idx3"), ("cifar10", "data_batch_1"), ("imagenet", "JPEG")])
-def test_a_missing_data_set_says_where_its_files_must_lie(tmp_path: Path, name: str, files: str) -> None:
-    with pytest.raises(DataError, match=rf"data set {name} is not at {tmp_path / name}: put there .*{files}"):
+def test_a_missing_data_set_says_where_its_files_belong(tmp_path: Path, name: str, files: str) -> None:
+    with pytest.raises(
+        DataError,
+        match=rf"data set {name} is not at {tmp_path / name}: put .*{files}.* there, or name another folder with --data-dir",
+    ):
         load_dataset(name, tmp_path)
 
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """Two classes; in the test split one file each is truncated, empty, grey, CMYK, and a PNG named .JPEG."""
+    """Two classes; in the test split one file each is truncated, empty, gray, CMYK, and a PNG named .JPEG."""
     root = tmp_path / "imagenet"
     for split, n in (("train", 6), ("val", 4)):
         for name in ("n01440764", "n01443537"):
@@ -177,23 +180,23 @@ def _folder(imagenet: Path) -> StreamedDataset:
     return data
 
 
-def test_damaged_test_files_count_as_images_and_are_named_but_never_replaced(imagenet: Path) -> None:
-    test = StreamingTest(_folder(imagenet), batch_size=3, processes=ALONE, workers=0)
+def test_corrupt_test_files_count_as_images_and_are_named_but_never_replaced(imagenet: Path) -> None:
+    test = FileEvalLoader(_folder(imagenet), batch_size=3, processes=ALONE, workers=0)
     labels = torch.cat([labels for _, labels in test])
     assert labels.tolist() == [0, 0, 1, 1, 1, 1]
-    assert test.unreadable == 2
-    assert test.damaged == {str(imagenet / "val" / "n01440764" / name) for name in ("0.JPEG", "1.JPEG")}
+    assert test.corrupt == 2
+    assert test.corrupt_files == {str(imagenet / "val" / "n01440764" / name) for name in ("0.JPEG", "1.JPEG")}
 
 
 def test_grey_and_cmyk_images_become_three_channels_of_the_networks_size(imagenet: Path) -> None:
-    test = StreamingTest(_folder(imagenet), batch_size=8, processes=ALONE, workers=0)
+    test = FileEvalLoader(_folder(imagenet), batch_size=8, processes=ALONE, workers=0)
     assert next(iter(test))[0].shape == (6, 3, 224, 224)
 
 
 def _streamed(imagenet: Path, *, workers: int, first_step: int = 0, rank: int = 0, world: int = 1) -> list[Any]:
     recipe = find_recipe("paper-v2", dataset="imagenet", model="x").with_overrides({"batch_size": "4"})
     processes = Processes(rank=rank, world=world, device=torch.device("cpu"))
-    train = StreamingTraining(_folder(imagenet), recipe, seed=0, processes=processes, workers=workers)
+    train = FileTrainLoader(_folder(imagenet), recipe, seed=0, processes=processes, workers=workers)
     return list(train.epoch(1, first_step=first_step))
 
 
@@ -211,13 +214,13 @@ def test_workers_restarts_and_processes_do_not_change_a_single_pixel(imagenet: P
         assert torch.equal(batch.images[1::2], other.images)
 
 
-def test_a_damaged_training_file_is_stood_in_for_by_its_class_and_too_many_stop_the_run(imagenet: Path) -> None:
+def test_a_corrupt_training_file_is_replaced_by_one_of_its_class_and_too_many_stop_the_run(imagenet: Path) -> None:
     files = sorted((imagenet / "train" / "n01443537").iterdir())
-    files[0].write_bytes(b"\xff\xd8 rubbish")
+    files[0].write_bytes(b"\xff\xd8 garbage")
     labels = torch.cat([batch.labels for batch in _streamed(imagenet, workers=0)])
     assert sorted(labels.tolist()) == [0] * 6 + [1] * 6
     files[1].write_bytes(b"")
-    with pytest.raises(DataError, match=r"2 damaged images, as .*0\.JPEG"):
+    with pytest.raises(DataError, match=r"2 corrupt images, such as .*0\.JPEG"):
         _streamed(imagenet, workers=0)
 
 
@@ -228,3 +231,13 @@ def test_the_digest_of_a_folder_changes_with_a_name_or_a_size(imagenet: Path) ->
     renamed = _folder(imagenet).sha256
     path.with_name("00.JPEG").write_bytes(b"shorter")
     assert len({before, renamed, _folder(imagenet).sha256}) == 3
+
+
+def test_files_and_folders_that_begin_with_a_dot_are_no_images_and_no_classes(imagenet: Path) -> None:
+    before = _folder(imagenet)
+    digest, labels = before.sha256, before.train.labels.tolist()
+    (imagenet / "train" / ".ipynb_checkpoints").mkdir()
+    (imagenet / "train" / ".ipynb_checkpoints" / "0.JPEG").write_bytes(b"a copy")
+    (imagenet / "train" / "n01440764" / "._0.JPEG").write_bytes(b"macOS's attributes")
+    after = _folder(imagenet)
+    assert (after.sha256, after.train.labels.tolist()) == (digest, labels)

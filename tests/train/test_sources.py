@@ -24,16 +24,16 @@ import pytest
 import torch
 from PIL import Image
 
-from mgnet_train import Options, RunSpec, UserError, fit, load_dataset, make_spec
-from mgnet_train.__main__ import main
-from mgnet_train.data.contents import contents_sha256
-from mgnet_train.data.image_files import StreamedDataset, decode
+from mgnet_records.provenance import UNKNOWN
+from mgnet_train import InputError, Options, RunSpec, fit, load_dataset, make_spec
+from mgnet_train.cli.main import main
+from mgnet_train.config.recipes import find_recipe
+from mgnet_train.data.digest import contents_sha256
+from mgnet_train.data.files import FileEvalLoader, FileTrainLoader
+from mgnet_train.data.imagenet.images import StreamedDataset, decode
 from mgnet_train.errors import DataError
-from mgnet_train.journal import JOURNAL, read_records
-from mgnet_train.processes import Processes
-from mgnet_train.provenance import Commit
-from mgnet_train.recipes import find_recipe
-from mgnet_train.streaming import StreamingTest, StreamingTraining
+from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.train.distributed import Processes
 
 wds = pytest.mark.skipif(find_spec("webdataset") is None, reason="webdataset is missing: install mgnet-train[wds]")
 hfds = pytest.mark.skipif(find_spec("datasets") is None, reason="datasets is missing: install mgnet-train[hfds]")
@@ -121,7 +121,7 @@ def _epoch(data: Path, source: str | None, *, workers: int = 0, rank: int = 0, w
     recipe = find_recipe("paper-v2", dataset="imagenet", model="x").with_overrides({"batch_size": "4"})
     processes = Processes(rank=rank, world=world, device=torch.device("cpu"))
     found = _load(data, source, workers)
-    return list(StreamingTraining(found, recipe, seed=0, processes=processes, workers=workers).epoch(1, first_step=first_step))
+    return list(FileTrainLoader(found, recipe, seed=0, processes=processes, workers=workers).epoch(1, first_step=first_step))
 
 
 @pytest.mark.parametrize("source", SOURCES[1:])
@@ -194,20 +194,20 @@ def _damage(data: Path, source: str | None, split: str, *numbers: int) -> list[s
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_two_processes_count_every_test_image_once_and_name_the_damaged_one(data: Path, source: str | None) -> None:
+def test_two_processes_count_every_test_image_once_and_name_the_corrupt_one(data: Path, source: str | None) -> None:
     (place,) = _damage(data, source, "val", 3)
-    labels, damaged, unreadable = [], set[str](), 0
+    labels, damaged, corrupt = [], set[str](), 0
     for rank in range(2):
-        test = StreamingTest(_load(data, source), batch_size=2, processes=replace(ALONE, rank=rank, world=2), workers=0)
+        test = FileEvalLoader(_load(data, source), batch_size=2, processes=replace(ALONE, rank=rank, world=2), workers=0)
         labels += [int(label) for _, part in test for label in part]
-        damaged, unreadable = damaged | test.damaged, unreadable + test.unreadable
+        damaged, corrupt = damaged | test.corrupt_files, corrupt + test.corrupt
     assert sorted(labels) == [0, 0, 0, 1, 1]
-    assert unreadable == 1
+    assert corrupt == 1
     assert damaged == {place}
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_damaged_training_image_is_stood_in_for_by_its_class(data: Path, source: str | None) -> None:
+def test_a_corrupt_training_image_is_replaced_by_one_of_its_class(data: Path, source: str | None) -> None:
     before = _epoch(data, source)
     _damage(data, source, "train", 5)
     after = _epoch(data, source)
@@ -218,16 +218,16 @@ def test_a_damaged_training_image_is_stood_in_for_by_its_class(data: Path, sourc
     assert different == [IMAGES["train"][5].label]
 
 
-def test_a_class_without_a_readable_image_is_told_in_one_line_from_a_worker_too(data: Path) -> None:
+def test_a_class_without_a_decodable_image_is_reported_in_one_line_from_a_worker_too(data: Path) -> None:
     for sample in IMAGES["train"][2::2]:
         (data / "imagenet" / "train" / CLASSES[0] / f"{sample.name}.{sample.suffix}").unlink()
     (place,) = _damage(data, None, "train", 0)
-    with pytest.raises(DataError, match=rf"^no image of its class can be read in place of {place}: get them anew$"):
+    with pytest.raises(DataError, match=rf"^no other image of its class can be decoded in place of {place}: get them again$"):
         _epoch(data, None, workers=2)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_only_the_digest_of_contents_tells_of_bytes_that_changed_in_place(data: Path, source: str | None) -> None:
+def test_only_the_digest_of_contents_depends_on_bytes_that_changed_in_place(data: Path, source: str | None) -> None:
     before = _load(data, source)
     digests = before.sha256, contents_sha256(before, threads=1, between=int)
     _damage(data, source, "val", 0)
@@ -266,19 +266,19 @@ def _compress(shard: Path) -> None:
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda shard: _cut(shard, 3000), r"is no whole tar file \(unexpected end of data\): get it anew"),
-        (_cut_between_members, r"is cut short or damaged at byte \d+: get it anew"),
-        (_scribble, r"is cut short or damaged at byte \d+: get it anew"),
-        (_compress, r"is no whole tar file .*: get it anew, not compressed"),
+        (lambda shard: _cut(shard, 3000), r"is no whole tar file \(unexpected end of data\): get it again"),
+        (_cut_between_members, r"is truncated or corrupt at byte \d+: get it again"),
+        (_scribble, r"is truncated or corrupt at byte \d+: get it again"),
+        (_compress, r"is no whole tar file .*: get it again, not compressed"),
         (Path.unlink, r"is missing: get the shard"),
         (lambda shard: shard.write_bytes(b""), r"is no whole tar file \(empty file\)"),
         (lambda shard: _relabel(shard, "dog"), r": n01440764_6 has the label b'dog', no number"),
         (lambda shard: _relabel(shard, 1000), r": n01440764_\d has label 1000, outside 0\.\.999 of imagenet"),
-        (lambda shard: _write_shard(shard, IMAGES["val"][:3]), r"has 3 images, its folder's info file says 4: get it anew"),
+        (lambda shard: _write_shard(shard, IMAGES["val"][:3]), r"has 3 images, its folder's info file says 4: get it again"),
         (lambda shard: _write_shard(shard, [IMAGES["val"][0]._replace(suffix="txt")]), r"n01440764_6 has no image \(\.jpeg, "),
     ],
 )
-def test_a_shard_that_would_give_fewer_or_other_images_is_refused_by_name(
+def test_a_shard_that_would_give_fewer_or_other_images_is_rejected_by_name(
     data: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     shard = data / "shards" / "in1k-validation-00.tar"
@@ -288,28 +288,28 @@ def test_a_shard_that_would_give_fewer_or_other_images_is_refused_by_name(
 
 
 @wds
-def test_shards_are_looked_through_once_and_again_when_they_changed_or_the_index_is_damaged(
+def test_shards_are_scanned_once_and_again_when_they_changed_or_the_index_is_corrupt(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def looked() -> bool:
+    def scanned() -> bool:
         assert len(_load(data, "wds/shards").test) == 6
-        return "looking through 2 shards" in capsys.readouterr().err
+        return "scanning 2 shards" in capsys.readouterr().err
 
-    assert [looked(), looked()] == [True, False]
+    assert [scanned(), scanned()] == [True, False]
     os.utime(data / "shards" / "in1k-validation-01.tar", (1, 1))
-    assert [looked(), looked()] == [True, False]
+    assert [scanned(), scanned()] == [True, False]
     kept = next((tmp_path / "cache" / "mgnet-train" / "shards").iterdir())
     whole = kept.read_bytes()
     for damaged in (b"", whole[:200], bytes(100) + whole[100:]):
         kept.write_bytes(damaged)
-        assert [looked(), looked()] == [True, False]
+        assert [scanned(), scanned()] == [True, False]
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("no folder can be made here")
-    assert [looked(), looked()] == [True, True]
+    assert [scanned(), scanned()] == [True, True]
 
 
 @wds
-def test_an_info_file_that_timm_cannot_follow_is_refused(data: Path) -> None:
+def test_an_info_file_that_timm_cannot_follow_is_rejected(data: Path) -> None:
     info = data / "shards" / "_info.json"
     told = json.loads(info.read_text())
     told["splits"]["validation"]["alt_label"] = "label_12k"
@@ -335,7 +335,7 @@ def test_rows_are_read_without_asking_a_hub(data: Path, monkeypatch: pytest.Monk
 
 
 @hfds
-def test_a_data_set_that_save_to_disk_wrote_is_read_and_rubbish_refused(data: Path) -> None:
+def test_a_data_set_that_save_to_disk_wrote_is_read_and_garbage_rejected(data: Path) -> None:
     import datasets
 
     expected = _load(data, "hfds/rows").sha256
@@ -350,14 +350,14 @@ def test_a_data_set_that_save_to_disk_wrote_is_read_and_rubbish_refused(data: Pa
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
-        (["--data", "imagenet", "--source", "tfds/imagenet2012"], 2, "'tfds/imagenet2012' can be read in sequence only"),
+        (["--data", "imagenet", "--source", "tfds/imagenet2012"], 2, "'tfds/imagenet2012' is read in sequence only"),
         (["--data", "imagenet", "--source", "shards"], 2, "unknown source 'shards': use wds/NAME or hfds/NAME"),
         (["--data", "imagenet", "--source", "wds/"], 2, "unknown source 'wds/': use wds/NAME"),
         (["--source", "wds/shards"], 2, "source 'wds/shards' says nothing about digits: leave out --source"),
         pytest.param(["--data", "imagenet", "--source", "wds/none"], 66, "source 'wds/none' is not at data/none: put", marks=wds),
     ],
 )
-def test_a_source_that_cannot_be_read_is_refused(
+def test_a_source_that_cannot_be_read_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:
     assert main(["fit", *arguments, "--runs", str(tmp_path / "runs")]) == code
@@ -372,7 +372,7 @@ def test_a_missing_package_is_named_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, package: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"source '{source}' needs the package {package}: install mgnet-train\[{extra}\]"):
+    with pytest.raises(InputError, match=rf"source '{source}' needs the package {package}: install mgnet-train\[{extra}\]"):
         load_dataset("imagenet", tmp_path, source=source)
 
 
@@ -383,9 +383,7 @@ def spec() -> RunSpec:
         dataset="imagenet",
         recipe="paper-v2",
         overrides={"epochs": "2", "batch_size": "3"},
-        seed=0,
-        commit=Commit(sha=None, dirty=False),
-        device="cpu",
+        code=UNKNOWN,
         model_args={"stem": "imagenet"},
     )
 
@@ -431,31 +429,31 @@ def test_a_run_is_not_resumed_on_other_images_than_it_was_begun_on(
     )
     (folder / "result.json").unlink()
     _write_shard(data / "shards" / "in1k-train-01.tar", reversed([one._replace(label=0) for one in IMAGES["train"][4:]]))
-    with pytest.raises(UserError, match=r"was begun on other imagenet images \(digest .*\): give the first ones with"):
+    with pytest.raises(InputError, match=r"was started on other imagenet images \(digest .*\): give the first ones with"):
         fit(spec, replace(options, source="wds/shards"), ALONE)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_evaluate_names_what_it_counts_as_wrong_and_training_tells_of_damaged_images(
+def test_evaluate_names_what_it_counts_as_wrong_and_training_reports_corrupt_images(
     spec: RunSpec, options: Options, data: Path, capsys: pytest.CaptureFixture[str], source: str | None
 ) -> None:
     (tested,), (trained,) = _damage(data, source, "val", 3), _damage(data, source, "train", 0)
     result = fit(spec, replace(options, source=source, quiet=False), ALONE)
     printed = capsys.readouterr().out
-    assert printed.count(f"damaged image: {tested}\n") == 1
-    assert printed.count(f"damaged image: {trained}\n") == 1
+    assert printed.count(f"corrupt image: {tested}\n") == 1
+    assert printed.count(f"corrupt image: {trained}\n") == 1
     assert result.result.test.n == 6
     arguments = ["evaluate", str(result.folder / "model.safetensors"), "--data", "imagenet", "--data-dir", str(data)]
     arguments += ["--device", "cpu", "--workers", "1", *(["--source", source] if source else [])]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert f"damaged, counted as wrong: {tested}\n" in printed
+    assert f"corrupt, counted as wrong: {tested}\n" in printed
     assert f"({result.result.test.correct_last} of 6 images)" in printed
     assert main([*arguments, "--strict"]) == 2
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_two_processes_take_uneven_steps_name_every_damaged_image_and_digest_all_contents(
+def test_two_processes_take_uneven_steps_name_every_corrupt_image_and_digest_all_contents(
     spec: RunSpec,
     options: Options,
     data: Path,
@@ -468,7 +466,7 @@ def test_two_processes_take_uneven_steps_name_every_damaged_image_and_digest_all
     together = replace(options, source=source, digest_contents=True, quiet=False)
     assert [member.wait() for member in ranks(spec, together)] == [0, 0]
     printed = capfd.readouterr().out
-    assert [printed.count(f"damaged image: {place}\n") for place in places] == [1, 1]
+    assert [printed.count(f"corrupt image: {place}\n") for place in places] == [1, 1]
     folder = options.runs / spec.folder_name
     assert json.loads((folder / "result.json").read_text())["test"]["n"] == 6
     digest = json.loads((folder / "config.json").read_text())["data"]["contents_sha256"]

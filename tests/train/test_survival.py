@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,20 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from mgnet_train import Options, RunSpec, checkpoint, fit, fitting, provenance, sender, training
-from mgnet_train.errors import BusyError, DivergedError, ExitCode, StoppedError, UserError
-from mgnet_train.journal import IS_EXACT, JOURNAL, read_records
-from mgnet_train.lock import exclusive
-from mgnet_train.processes import Processes
-from mgnet_train.progress import Progress
+from mgnet_records.errors import ExitCode, InputError
+from mgnet_train import Execution, Options, RunSpec, fit
+from mgnet_train.errors import BusyError, DivergedError, StoppedError
+from mgnet_train.runs.checkpoint import Checkpoints
+from mgnet_train.runs.journal import IS_EXACT, JOURNAL, Journal, read_records
+from mgnet_train.runs.lock import exclusive
+from mgnet_train.runs.progress import Progress
+from mgnet_train.tracking.uploader import upload_beside
+from mgnet_train.train import trainer
+from mgnet_train.train.distributed import Processes
 
 Start = Callable[[Callable[[], int]], Any]
 FinalState = Callable[[Path], object]
-EachStep = 0.0  # seconds between checkpoints
+EACH_STEP = 0.0  # seconds between checkpoints
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def spec(tiny_spec: Callable[..., RunSpec]) -> RunSpec:
 
 @pytest.fixture
 def saving(quietly: Options) -> Options:
-    return replace(quietly, checkpoint_seconds=EachStep, log_every=1)
+    return replace(quietly, checkpoint_seconds=EACH_STEP, log_every=1)
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bits(
     assert final_state(folder) == undisturbed
 
 
-@pytest.mark.parametrize("stage", ["written", "moved"])
+@pytest.mark.parametrize("call", ["fsync of the new file", "rename of the new file"])
 @pytest.mark.parametrize("save", [1, 2, 5])
 def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     spec: RunSpec,
@@ -94,18 +97,34 @@ def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     final_state: FinalState,
     undisturbed: object,
     monkeypatch: pytest.MonkeyPatch,
-    stage: str,
+    call: str,
     save: int,
 ) -> None:
-    saves = {"written": 0, "moved": 0}
+    """The process dies in place of a system call: before the new file is safe, or between the renames of last and new."""
+    folder = saving.runs / spec.folder_name
+    calls = 0
 
-    def die(name: str) -> None:
-        saves[name] += 1
-        if name == stage and saves[name] == save:
+    def die_at(path: str) -> None:
+        nonlocal calls
+        calls += path == str(folder / ".last.ckpt.tmp")
+        if calls == save:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    fsync, rename = os.fsync, os.replace
+
+    def fsync_or_die(file: int) -> None:
+        die_at(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    def rename_or_die(source: str | Path, target: str | Path) -> None:
+        die_at(str(source))
+        rename(source, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_stage", die)
+        if call.startswith("fsync"):
+            patch.setattr(os, "fsync", fsync_or_die)
+        else:
+            patch.setattr(os, "replace", rename_or_die)
         assert child(_train(spec, saving, one_process)).wait() == -signal.SIGKILL
     assert final_state(fit(spec, saving, one_process).folder) == undisturbed
 
@@ -135,18 +154,18 @@ def test_a_signal_while_training_saves_and_exits_with_75_and_the_run_resumes_to_
     assert final_state(fit(spec, rare, one_process).folder) == undisturbed
 
 
-def test_the_fast_tier_stops_and_resumes_on_the_same_samples(
+def test_mixed_precision_stops_and_resumes_on_the_same_samples(
     tiny_spec: Callable[..., RunSpec], saving: Options, one_process: Processes, child: Start, tmp_path: Path
 ) -> None:
     """Its bits are not promised; its steps are, and the loss of an epoch then differs by rounding alone."""
-    fast = tiny_spec(precision="fast", batch_size="400")
-    folder = saving.runs / fast.folder_name
-    stopped = child(_train(fast, saving, one_process))
+    mixed = tiny_spec(execution=Execution(precision="mixed"), batch_size="400")
+    folder = saving.runs / mixed.folder_name
+    stopped = child(_train(mixed, saving, one_process))
     _wait_for_lines(folder, 2)
     stopped.kill(signal.SIGTERM)
     assert stopped.wait() == ExitCode.STOPPED
-    alone = fit(fast, replace(saving, runs=tmp_path / "undisturbed"), one_process).folder
-    fit(fast, saving, one_process)
+    alone = fit(mixed, replace(saving, runs=tmp_path / "undisturbed"), one_process).folder
+    fit(mixed, saving, one_process)
     streams = [[r for r in read_records(where / JOURNAL, 0)[0] if r.kind != "end"] for where in (folder, alone)]
     assert [(r.kind, r.step) for r in streams[0]] == [(r.kind, r.step) for r in streams[1]]
     losses = [[r.metrics["train/loss"] for r in stream if r.kind == "epoch"] for stream in streams]
@@ -157,7 +176,7 @@ def _exactness(folder: Path) -> list[float]:
     return [record.metrics[IS_EXACT] for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "end"]
 
 
-def test_numbers_that_come_out_differently_after_a_restart_are_told_and_recorded(
+def test_numbers_that_come_out_differently_after_a_restart_are_reported_and_recorded(
     spec: RunSpec, saving: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fit(spec, saving, one_process).folder
@@ -172,7 +191,7 @@ def test_numbers_that_come_out_differently_after_a_restart_are_told_and_recorded
     assert _exactness(folder) == [1, 0]
 
 
-def test_a_resume_in_another_environment_is_told_and_recorded(
+def test_a_resume_in_another_environment_is_reported_and_recorded(
     spec: RunSpec, saving: Options, one_process: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fit(spec, saving, one_process).folder
@@ -185,7 +204,7 @@ def test_a_resume_in_another_environment_is_told_and_recorded(
     assert _exactness(folder) == [1, 0]
 
 
-def test_a_signal_while_testing_gives_the_test_up_and_the_run_resumes_to_the_same_bits(
+def test_a_signal_while_testing_aborts_the_test_and_the_run_resumes_to_the_same_bits(
     spec: RunSpec,
     saving: Options,
     one_process: Processes,
@@ -193,14 +212,14 @@ def test_a_signal_while_testing_gives_the_test_up_and_the_run_resumes_to_the_sam
     undisturbed: object,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    evaluate = training.evaluate
+    evaluate = trainer.evaluate
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate", interrupted)
+        patch.setattr(trainer, "evaluate", interrupted)
         with pytest.raises(StoppedError, match="epoch 1"):
             fit(spec, saving, one_process)
     records = read_records(saving.runs / spec.folder_name / JOURNAL, 0)[0]
@@ -209,7 +228,7 @@ def test_a_signal_while_testing_gives_the_test_up_and_the_run_resumes_to_the_sam
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_last_checkpoint_is_told_and_the_previous_one_leads_to_the_same_bits(
+def test_a_corrupt_last_checkpoint_is_reported_and_the_previous_one_leads_to_the_same_bits(
     spec: RunSpec,
     saving: Options,
     one_process: Processes,
@@ -233,7 +252,7 @@ def test_a_damaged_last_checkpoint_is_told_and_the_previous_one_leads_to_the_sam
     assert final_state(outcome.folder) == undisturbed
 
 
-def test_two_damaged_checkpoints_stop_the_run_and_nothing_is_overwritten(
+def test_two_corrupt_checkpoints_stop_the_run_and_nothing_is_overwritten(
     spec: RunSpec, saving: Options, one_process: Processes, child: Start
 ) -> None:
     folder = saving.runs / spec.folder_name
@@ -242,10 +261,10 @@ def test_two_damaged_checkpoints_stop_the_run_and_nothing_is_overwritten(
     killed.kill()
     killed.wait()
     for name in ("last.ckpt", "previous.ckpt"):
-        (folder / name).write_bytes(b"MGNETCK1")
-    with pytest.raises(UserError, match=r"delete the folder .* to train anew"):
+        (folder / name).write_bytes(b"MGNETCK2")
+    with pytest.raises(InputError, match=r"delete the folder .* to train again"):
         fit(spec, saving, one_process)
-    assert (folder / "last.ckpt").read_bytes() == b"MGNETCK1"
+    assert (folder / "last.ckpt").read_bytes() == b"MGNETCK2"
 
 
 def test_exactly_one_of_two_starters_trains(
@@ -283,7 +302,7 @@ def test_a_disk_that_takes_no_checkpoint_for_a_while_does_not_stop_the_training(
     def work() -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        log = fitting.Journal.log
+        log = Journal.log
 
         def lifting(self: Any, kind: str, step: int, metrics: dict[str, float]) -> None:
             if kind == "step" and step == 3:
@@ -292,7 +311,7 @@ def test_a_disk_that_takes_no_checkpoint_for_a_while_does_not_stop_the_training(
                 resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
             log(self, kind, step, metrics)
 
-        fitting.Journal.log = lifting  # type: ignore[method-assign]
+        Journal.log = lifting  # type: ignore[method-assign]
         fit(spec, replace(saving, checkpoint_seconds=1000.0), one_process)
         return 0
 
@@ -330,21 +349,21 @@ def test_a_disk_that_stays_full_stops_the_run_with_the_last_good_checkpoint(
 def test_a_number_that_is_not_finite_stops_the_run_and_never_reaches_a_checkpoint(
     spec: RunSpec, saving: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch, poison: float
 ) -> None:
-    step = training.train_step
+    step = trainer.train_step
 
-    def poisoned(network: Any, optimiser: Any, batch: Any, recipe: Any, **named: Any) -> None:
+    def poisoned(network: Any, optimizer: Any, batch: Any, recipe: Any, **named: Any) -> None:
         if named["step"] == 5:
             batch.images[0, 0, 0, 0] = poison
-        step(network, optimiser, batch, recipe, **named)
+        step(network, optimizer, batch, recipe, **named)
 
-    monkeypatch.setattr(training, "train_step", poisoned)
+    monkeypatch.setattr(trainer, "train_step", poisoned)
     with pytest.raises(DivergedError, match=r"not finite at step 6 \(epoch 2, learning rate 0\.1\); the last good checkpoint"):
         fit(spec, replace(saving, log_every=1000), one_process)
     folder = saving.runs / spec.folder_name
     assert json.loads((folder / "state.json").read_text())["exit_code"] == ExitCode.DIVERGED
-    state = checkpoint.Checkpoints(folder, spec.identity).load()
+    state = Checkpoints(folder, spec.identity).load()
     assert state is not None
-    assert training.all_finite(t for t in state["network"].values() if torch.is_tensor(t))
+    assert trainer.all_finite(t for t in state["network"].values() if torch.is_tensor(t))
     assert (state["epoch"], state["step"]) == (1, 1)
     assert not (folder / "result.json").exists()
 
@@ -395,21 +414,10 @@ def test_waiting_for_another_process_has_an_end_and_a_dead_one_is_not_waited_for
         pass
 
 
-def test_a_sender_waits_for_an_earlier_one_only_as_long_as_its_training_lives(
-    child: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_uploader_waits_for_an_earlier_one_only_as_long_as_its_training_lives(
+    child: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    child(_hold(tmp_path / "sender.lock"))
+    child(_hold(tmp_path / "uploader.lock"))
     _wait_for(tmp_path / "held")
-    monkeypatch.setattr(sender, "exclusive", partial(exclusive, seconds=0.1))
-    sender.send_beside(tmp_path, parent=-1)
+    upload_beside(tmp_path, parent=-1, lock_seconds=0.1)
     assert "BusyError: " in capsys.readouterr().out
-
-
-def test_a_git_that_does_not_answer_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    git = tmp_path / "git"
-    git.write_text("#!/bin/sh\nexec sleep 60\n")
-    git.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(provenance, "_GIT_SECONDS", 0.2)
-    with pytest.raises(UserError, match=r"^git ls-files .* took more than 0.2 s: make that disk answer, or install the package$"):
-        provenance.current_commit()

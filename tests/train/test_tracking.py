@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from mgnet_train import Options, RunSpec, fit
-from mgnet_train.journal import JOURNAL, Journal, read_records
-from mgnet_train.processes import Processes
-from mgnet_train.sender import Sender, unsent
-from mgnet_train.tracking import quiet_mlflow
+from mgnet_train import Execution, Options, RunSpec, fit
+from mgnet_train.runs.journal import JOURNAL, Journal, read_records
+from mgnet_train.tracking.client import quiet_mlflow
+from mgnet_train.tracking.uploader import Uploader, unsent
+from mgnet_train.train.distributed import Processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's use of sqlalchemy
 
@@ -56,8 +56,8 @@ def test_a_store_that_fails_after_storing_gets_every_point_once(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fit(tiny_spec(), quietly, one_process).folder
-    sender = Sender(folder)
-    from mgnet_train.tracking import MlflowRun
+    uploader = Uploader(folder)
+    from mgnet_train.tracking.client import MlflowRun
 
     send = MlflowRun.send
 
@@ -68,9 +68,9 @@ def test_a_store_that_fails_after_storing_gets_every_point_once(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowRun, "send", stores_and_fails)
         with pytest.raises(ConnectionError):
-            sender.send_new()
+            uploader.send_new()
     assert unsent(folder)
-    Sender(folder).send_new()
+    Uploader(folder).send_new()
     assert not unsent(folder)
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "confusion.png"}
@@ -98,9 +98,9 @@ def test_a_server_that_is_not_there_costs_no_metric_and_the_run_is_sent_later(
         patch.setenv("MLFLOW_TRACKING_URI", address)
         folder = fit(tiny_spec(), quietly, one_process).folder
         with pytest.raises(Exception, match=r"Failed to establish|Max retries|refused"):
-            Sender(folder).send_new()
+            Uploader(folder).send_new()
     assert unsent(folder)
-    Sender(folder).send_new()
+    Uploader(folder).send_new()
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
 
 
@@ -108,8 +108,8 @@ def test_a_store_that_fails_between_the_run_and_its_description_gets_the_descrip
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fit(tiny_spec(epochs="1"), quietly, one_process).folder
-    sender = Sender(folder)
-    from mgnet_train.tracking import MlflowRun
+    uploader = Uploader(folder)
+    from mgnet_train.tracking.client import MlflowRun
 
     def fails(self: MlflowRun, run_id: str) -> None:
         raise ConnectionError("the store is gone")
@@ -117,7 +117,7 @@ def test_a_store_that_fails_between_the_run_and_its_description_gets_the_descrip
     with monkeypatch.context() as patch:
         patch.setattr(MlflowRun, "_log_dataset", fails)
         with pytest.raises(ConnectionError):
-            sender.send_new()
+            uploader.send_new()
     run = MlflowRun(folder, f"sqlite:///{quietly.runs / 'mlflow.db'}")
     client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
     [only] = client.search_runs([client.get_experiment_by_name("mgnet").experiment_id])
@@ -131,8 +131,8 @@ def test_a_store_that_fails_between_the_run_and_its_description_gets_the_descrip
 def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_takes_any_number_of_images(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
 ) -> None:
-    outcome = fit(tiny_spec(form="literal"), quietly, one_process)
-    Sender(outcome.folder).send_new()
+    outcome = fit(tiny_spec(execution=Execution(form="feature")), quietly, one_process)
+    Uploader(outcome.folder).send_new()
     uri = f"sqlite:///{quietly.runs / 'mlflow.db'}"
     run_id = json.loads((outcome.folder / "mlflow.json").read_text())["run_id"]
     address = _client(uri).get_run(run_id).data.tags["mgnet.exported_model"]
@@ -147,7 +147,7 @@ def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_take
     assert done.stdout.strip() == f"(5, 10) {outcome.result.parameters}", done.stderr
 
 
-def test_a_network_that_cannot_be_exported_is_told_in_the_log_and_a_tag_and_costs_nothing_else(
+def test_a_network_that_cannot_be_exported_is_reported_in_the_log_and_a_tag_and_the_run_is_not_affected(
     tiny_spec: Callable[..., RunSpec],
     quietly: Options,
     one_process: Processes,
@@ -163,7 +163,7 @@ def test_a_network_that_cannot_be_exported_is_told_in_the_log_and_a_tag_and_cost
     journal = Journal(outcome.folder)
     journal.end("FINISHED", is_exact=False)
     journal.close()
-    Sender(outcome.folder).send_new()
+    Uploader(outcome.folder).send_new()
     told = [line for line in capsys.readouterr().out.splitlines() if "exported" in line]
     assert told == [f"{outcome.folder.name}: mgnet.exported_model is none (RuntimeError: this graph breaks)"]
     client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
@@ -184,7 +184,8 @@ def test_four_first_starts_on_a_new_database_all_succeed(
 
     def send(folder: Path) -> Callable[[], int]:
         command = (
-            "import sys; from pathlib import Path; from mgnet_train.sender import Sender; Sender(Path(sys.argv[1])).send_new()"
+            "import sys; from pathlib import Path; from mgnet_train.tracking.uploader import Uploader; "
+            "Uploader(Path(sys.argv[1])).send_new()"
         )
         return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False, timeout=500).returncode
 
@@ -243,5 +244,5 @@ def test_a_real_server_that_dies_in_the_middle_and_comes_back_has_every_point_on
     assert time.monotonic() - begin < 2 * undisturbed + 5
     server()
     for folder in (alone.folder, end.folder):
-        Sender(folder).send_new()
+        Uploader(folder).send_new()
         assert _sent(uri, folder) == _written(folder)

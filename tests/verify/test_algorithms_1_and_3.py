@@ -67,7 +67,7 @@ def test_an_interpretation_that_the_specification_does_not_know_is_rejected() ->
 
 def test_one_interpretation_run_as_another_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_proj1x1(grid: ResidualGrid, i: int, r: Tensor) -> Tensor:
-        return grid.B_pool(r) if grid.pooling and i == 0 else grid.B[0](r)
+        return grid.B_pool(r) if grid.pooling and i == 0 else grid.B[0 if grid.share_B else i](r)
 
     monkeypatch.setattr(ResidualGrid, "smooth", as_proj1x1)
     arguments = {"blocks": (1, 2), "channels": (2, 3), "num_classes": 2}

@@ -78,7 +78,7 @@ def _ingest(options: argparse.Namespace) -> None:
 
     outcome = ingest(options.paths, options.records, cross_check=options.cross_check_mlflow)
     for line in outcome.left_out:
-        print(f"left out: {line}")
+        print(f"left out: {_printable(line)}")
     _report(outcome.written, outcome.unchanged)
     if outcome.left_out and not outcome.written and not outcome.unchanged:
         raise InputError(f"no record was written: {len(outcome.left_out)} left out, for the reasons above")
@@ -135,7 +135,12 @@ def _schema(options: argparse.Namespace) -> None:
     print(f"{options.out}: {'written' if write_file(options.out, schema_text()) else 'unchanged'}")
 
 
+def _printable(text: str) -> str:
+    """The text on one line that every terminal can print; names of files need not be UTF-8."""
+    return str(InputError(text))
+
+
 def _report(written: Sequence[Path], unchanged: Sequence[Path]) -> None:
     for path in written:
-        print(f"wrote {path}")
+        print(f"wrote {_printable(str(path))}")
     print(f"{len(written)} written, {len(unchanged)} unchanged")

@@ -103,7 +103,6 @@ class MeasuredStudy:
     recipe: str
     epochs: int
     commit: str | None
-    test_images: int
     rows: tuple[StudyRow, ...]
     effects: tuple[StudyEffect, ...]
     explored: int
@@ -153,8 +152,8 @@ def _study(records: Sequence[Measured], claims: Audit | None, comparisons: Compa
     if claims is not None and comparisons is not None:
         asked = [*_pooled(by_model, claims, comparisons), *_ordered(by_model, claims, comparisons)]
     asked += _forms(rows)
-    judged = verdicts([effect.test for effect in asked], [effect.gap for effect in asked])
-    effects = tuple(replace(effect, adjusted_p=p, verdict=verdict) for effect, (p, verdict) in zip(asked, judged))
+    answers = verdicts([effect.test for effect in asked], [effect.gap for effect in asked])
+    effects = tuple(replace(effect, adjusted_p=p, verdict=verdict) for effect, (p, verdict) in zip(asked, answers))
     explored, found = _explored(rows, {frozenset(effect.records) for effect in effects if effect.kind == "pair"})
     first = records[0]
     return MeasuredStudy(
@@ -162,7 +161,6 @@ def _study(records: Sequence[Measured], claims: Audit | None, comparisons: Compa
         recipe=first.recipe.name,
         epochs=first.epochs,
         commit=first.commit,
-        test_images=first.dataset.n,
         rows=tuple(rows),
         effects=effects,
         explored=explored,

@@ -114,7 +114,10 @@ def _run_folders(path: Path, found: Findings) -> Iterator[Path]:
     if _is_run(path):
         yield path
         return
-    runs = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_run(folder)]
+    try:
+        runs = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_run(folder)]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; give a folder that is open to you") from None
     if not runs:
         raise InputError(f"{path}: holds no run; give a run folder, a folder of run folders, or .json files")
     for folder in runs:

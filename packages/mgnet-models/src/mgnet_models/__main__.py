@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import runpy
 import sys
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ import timm
 from mgnet_models.catalogue.registry import registered_names
 from mgnet_models.catalogue.summary import summary
 from mgnet_models.catalogue.zoo import as_json, as_table, zoo
+from mgnet_records.errors import near_names
 
-_DESCRIPTION = """The networks of this package, with exact counts and the rows of the paper that name them.
+_DESCRIPTION = """The networks of this package, with exact counts and the table rows of the paper that name them.
 With a script instead of a pattern, `python -m mgnet_models validate.py ARGS` runs it with every model registered, as
 timm's own scripts need it (train.py knows --device-modules mgnet_models too)."""
 
@@ -64,7 +64,7 @@ def _print_grids(name: str) -> int:
 
 
 def _refuse(name: str) -> int:
-    near = difflib.get_close_matches(name, registered_names(), n=3)
+    near = near_names(name, registered_names(), limit=3)
     hint = f"did you mean {', '.join(near)}?" if near else "see all names with python -m mgnet_models"
     print(f"error: no network is named {name!r}: {hint}", file=sys.stderr)
     return 2

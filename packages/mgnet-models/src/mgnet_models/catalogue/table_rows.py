@@ -11,6 +11,6 @@ from mgnet_records.table_rows import TableRow
 
 @cache
 def table_rows() -> tuple[TableRow, ...]:
-    """All 173 printed rows of Tables 1-11 of version 2 and Tables 1-4 of version 1, in printed order."""
+    """All 173 rows of Tables 1-11 of version 2 and Tables 1-4 of version 1, in printed order."""
     text = files("mgnet_models.catalogue").joinpath("table_rows.json").read_text(encoding="utf-8")
     return tuple(TableRow(**row) for row in json.loads(text))

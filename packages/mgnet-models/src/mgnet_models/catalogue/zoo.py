@@ -1,4 +1,4 @@
-"""Every registered network with its exact counts and the printed rows that name it, as values and as a table."""
+"""Every registered network with its exact counts and the table rows that name it, as values and as a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mgnet_models.catalogue.table_rows import table_rows
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
-    """One name: its default image (channels, height, width) and classes, exact counts there, weights, printed rows."""
+    """One name: its default image (channels, height, width) and classes, exact counts there, weights, table rows."""
 
     name: str
     notation: str
@@ -49,14 +49,14 @@ def _entry(name: str) -> ZooEntry:
 
 
 def as_table(entries: Iterable[ZooEntry]) -> str:
-    """One line for each network; the last column tells in which printed tables it stands."""
-    rows = [("name", "notation", "image", "classes", "parameters", "MACs (conv + linear)", "weights", "printed in")]
+    """One line for each network; the last column names the tables that it is in."""
+    rows = [("name", "notation", "image", "classes", "parameters", "MACs (conv + linear)", "weights", "tables")]
     for entry in entries:
-        printed = dict.fromkeys("/".join(row.split("/")[:2]) for row in entry.table_rows)
+        tables = dict.fromkeys("/".join(row.split("/")[:2]) for row in entry.table_rows)
         image = "x".join(map(str, entry.image))
         weights = "yes" if entry.has_weights else "no"
         counts = (f"{entry.parameters:,}", f"{entry.macs:,}")
-        rows.append((entry.name, entry.notation, image, str(entry.num_classes), *counts, weights, " ".join(printed)))
+        rows.append((entry.name, entry.notation, image, str(entry.num_classes), *counts, weights, " ".join(tables)))
     return "\n".join(align(rows, left=(0, 1, 7)))
 
 

@@ -7,15 +7,17 @@ mgnet-train's own recipe, and `digits/stated.json` holds recipe, seed, commit an
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from timm.utils import ModelEmaV2, ModelEmaV3
 from torch import nn
+
+from mgnet_records.files import write_bytes
 
 # One entry holds all of the description: safetensors writes several in random order, and equal models would differ as files.
 _DESCRIPTION = "mgnet"
@@ -25,17 +27,24 @@ _DIGITS = Path(__file__).parent / "digits"
 def save_checkpoint(model: nn.Module, path: str | Path, *, model_name: str, model_args: Mapping[str, Any]) -> None:
     """Write weights and buffers with the arguments of `timm.create_model`; complete or not at all.
 
-    Equal models give equal files, byte for byte.
+    Equal models give equal files, byte for byte. Of a model wrapped by torch.compile, DistributedDataParallel, DataParallel
+    or timm's ModelEma the model inside is saved. Raises ValueError for arguments that are no JSON, and
+    `mgnet_records.errors.InputError` where the file cannot be written.
     """
-    path = Path(path)
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    description = json.dumps({"model": model_name, "model_args": dict(model_args)}, sort_keys=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, {_DESCRIPTION: description})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        description = json.dumps({"model": model_name, "model_args": dict(model_args)}, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"model_args={dict(model_args)!r} cannot be saved: {error}; give layers by their names") from None
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in _unwrapped(model).state_dict().items()}
+    write_bytes(Path(path), save(tensors, {_DESCRIPTION: description}))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of wrappers, whose names would not load again."""
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel | ModelEmaV2 | ModelEmaV3):
+        return _unwrapped(model.module)
+    compiled = model._modules.get("_orig_mod")
+    return model if compiled is None else _unwrapped(compiled)
 
 
 def read_description(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -55,7 +64,7 @@ def read_description(path: str | Path) -> tuple[str, dict[str, Any]]:
     except (json.JSONDecodeError, KeyError, TypeError):
         name = args = None
     if not isinstance(name, str) or not isinstance(args, dict):
-        raise ValueError(f"{path} has a damaged description {metadata[_DESCRIPTION]!r}: write it anew with save_checkpoint")
+        raise ValueError(f"{path} has a corrupt description {metadata[_DESCRIPTION]!r}: write it again with save_checkpoint")
     return name, args
 
 

@@ -7,12 +7,12 @@ layer{g}.0.{A_old,A_conv,Pi_conv,R_conv,bn1,bn2} for the transfer; fc.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.models import load_state_dict
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -52,12 +52,25 @@ def from_authors(state_dict: Mapping[str, Tensor], model: MgNet) -> dict[str, Te
 
 
 def load_authors_checkpoint(model: MgNet, path: str | Path) -> None:
-    """Load a file of the released code into `model`; tensors only, nothing else is unpickled. ValueError as `from_authors`."""
+    """Load a file of the released code into `model`: a state dict, or what its train_mgnet.py saves, with one inside.
+
+    Tensors only, nothing else is unpickled. Raises ValueError as `from_authors`.
+    """
     try:
-        state_dict = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}: give a file that the released code saved") from None
-    model.load_state_dict(from_authors(state_dict, model))
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}): give a file that the released code saved"
+        ) from None
+    model.load_state_dict(from_authors(_state_dict(saved), model))
+
+
+def _state_dict(saved: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The state dict in a checkpoint, whose keys may come from DataParallel."""
+    state = saved.get("model_state_dict", saved)
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
 def checkpoint_filter(state_dict: Mapping[str, Tensor], model: MgNet) -> Mapping[str, Tensor]:

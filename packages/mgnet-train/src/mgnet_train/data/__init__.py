@@ -1,1 +1,1 @@
-"""Data sets: what is known of them, their readers, and how they reach the device."""
+"""From files on disk to batches on the device; nothing here knows a network."""

@@ -1,4 +1,4 @@
-"""CIFAR's batches, which are pickles: read with an unpickler that knows arrays, and nothing else that could be called."""
+"""CIFAR's batches, which are pickles: read with an unpickler that builds arrays and calls nothing else."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _read_batch(path: Path, labels_key: str, classes: int) -> Split:
         split = Split(images=images, labels=labels)
     except DataError as error:
         raise DataError(f"{path} {error}") from None
-    except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}): get it anew") from None
+    except Exception as error:  # a corrupt pickle can raise anything
+        raise DataError(f"{path} is corrupt ({type(error).__name__}: {error}): get it again") from None
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise DataError(f"{path} has labels outside 0..{classes - 1}: get it anew")
+        raise DataError(f"{path} has labels outside 0..{classes - 1}: get it again")
     return split
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise DataError(f"asks to call {module}.{name}, which no CIFAR file does: get it anew")
+            raise DataError(f"asks to call {module}.{name}, which no CIFAR file does: get it again")
         return super().find_class(module, name)

@@ -1,15 +1,18 @@
-"""A data set that fits in memory: 8-bit images and labels of both splits, and the digest of what was read."""
+"""The shapes that data take: a split and a data set in memory, a batch, and what every loader offers."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mgnet_train.data.facts import FACTS, Facts
+from mgnet_records.datasets import DATA_SETS, DataSetInfo
+from mgnet_train.data.mixup import Mixup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,8 @@ class ResidentDataset:
     test: Split
 
     @property
-    def facts(self) -> Facts:
-        return FACTS[self.name]
+    def info(self) -> DataSetInfo:
+        return DATA_SETS[self.name]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,3 +58,39 @@ class ResidentDataset:
             digest.update(split.images.numpy().tobytes())
             digest.update(split.labels.numpy().tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One process's part of a training step: images (b, c, h, w) float32, normalized, and labels (b,) int64.
+
+    `step_images` counts the images of the step over all processes. With mixup, `images` are mixed already.
+    """
+
+    images: Tensor
+    labels: Tensor
+    step_images: int
+    mixup: Mixup | None = None
+
+
+class TrainLoader(Protocol):
+    """The training images in batches; `images` in all, `steps` in an epoch."""
+
+    images: int
+    steps: int
+    corrupt_files: set[str]
+    """Where the image files are that this process could not decode so far."""
+
+    def epoch(self, epoch: int, *, first_step: int) -> Iterator[Batch]:
+        """The batches of one epoch from `first_step` on; a step's images do not depend on where one starts."""
+        ...
+
+
+class EvalLoader(Protocol):
+    """This process's part of the test images, each image once over all processes; iterating gives (images, labels)."""
+
+    corrupt: int
+    """Images of the last pass that could not be decoded; they are in no batch."""
+    corrupt_files: set[str]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...

@@ -1,0 +1,49 @@
+"""`mgnet-train evaluate`: the accuracy of a checkpoint on test images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mgnet_records.errors import ExitCode, InputError
+from mgnet_train.cli.options import add_data_options, add_execution_options, execution_of
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="test a checkpoint",
+        description="Count the correct answers of a .safetensors checkpoint on the test images.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="model.safetensors of a run")
+    parser.add_argument("--data", default="digits", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
+    add_data_options(parser)
+    add_execution_options(parser, only=("precision", "layout", "convolution"))
+    parser.set_defaults(precision="deterministic")
+    parser.add_argument("--strict", action="store_true", help="a corrupt image is an error, not a wrong answer")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, test, print."""
+    from mgnet_records.run_result import percent
+    from mgnet_train.data.loading import reject_useless_source
+    from mgnet_train.train.evaluation import evaluate_checkpoint
+
+    reject_useless_source(arguments.source, [arguments.data])
+    found, corrupt = evaluate_checkpoint(
+        arguments.checkpoint,
+        dataset=arguments.data,
+        data_dir=arguments.data_dir,
+        source=arguments.source,
+        workers=arguments.workers,
+        device=arguments.device,
+        execution=execution_of(arguments),
+    )
+    if corrupt and arguments.strict:
+        raise InputError(f"{len(corrupt)} corrupt images, such as {corrupt[0]}: get them again or leave out --strict")
+    for location in corrupt:
+        print(f"corrupt, counted as wrong: {location}")
+    print(f"test accuracy {percent(found.correct, found.n):.2f} % ({found.correct} of {found.n} images), loss {found.loss:.4f}")
+    return ExitCode.DONE

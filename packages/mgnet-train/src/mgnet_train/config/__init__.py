@@ -1,0 +1,1 @@
+"""What is trained (recipe, network, run spec) and how it is computed (execution)."""

@@ -1,0 +1,147 @@
+"""Which network to train, by a timm name or by the paper's notation, and making it with reproducible weights."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import mgnet_models
+from mgnet_models.nn.classifier import InitScheme, Network
+from mgnet_records.errors import InputError, unknown
+from mgnet_train.config.execution import Form, Recompute
+from mgnet_train.data.rng import stream_seed
+
+# Arguments of timm.create_model that are not the caller's: the data set decides the first two, and weights that are loaded
+# would be drawn again by the recipe's initialization.
+_NOT_GIVEN = ("in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network as a value: `name` is what people read, `entry` and `args` are what `timm.create_model` takes."""
+
+    name: str
+    entry: str
+    args: dict[str, Any]
+
+    def make(self, init: InitScheme, seed: int) -> nn.Module:
+        """The network with its initial weights; the same scheme and seed give the same weights.
+
+        `init` is a recipe's: "kaiming" or "torch". Raises InputError for arguments that the network does not take.
+        """
+        torch.manual_seed(stream_seed(seed, "weights"))
+        try:
+            network = timm.create_model(self.entry, **self.args)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"model {self.entry!r} does not take {self.args}: {error}") from None
+        if isinstance(network, Network):
+            network.init_weights(init)
+        else:
+            _initialize(network, init)
+        return network
+
+
+class FeatureForm(nn.Module):
+    """A MgNet whose forward pass runs the feature iteration (3.5) as written, instead of the residual iteration (4.5)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.forward_feature_form(images)  # type: ignore[operator]
+
+
+def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str, Any] | None = None) -> NetworkSpec:
+    """The network for a name that timm knows, or for the notation `MgNet[2,2]-[32]-B^l`, which covers every MgNet.
+
+    `extra` holds further arguments of `timm.create_model`, such as a width. Raises InputError for malformed notation, for an
+    argument that is not the caller's and, with near names, for a name that does not exist.
+    """
+    for name in _NOT_GIVEN:
+        if name in (extra or {}):
+            why = "the data set decides it" if name in ("in_chans", "num_classes") else "training starts from initial weights"
+            raise InputError(f"model argument {name} cannot be given: {why}, so leave it out")
+    args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
+    if "[" in text:
+        return _of_notation(text, args)
+    if not timm.is_model(text):
+        raise _unknown_name(text)
+    return NetworkSpec(name=text, entry=text, args=args)
+
+
+def executed_form(network: nn.Module, form: Form) -> nn.Module:
+    """The network as a callable in the residual or the feature form. Raises InputError for a network that has one form only."""
+    if form == "residual":
+        return network
+    if not hasattr(network, "forward_feature_form"):
+        raise InputError(f"form=feature: {type(network).__name__} has one form only, use form=residual")
+    return FeatureForm(network)
+
+
+def set_recompute(network: nn.Module, mode: Recompute) -> None:
+    """Set what a MgNet computes again in the backward pass. Raises InputError for a network that has no such modes."""
+    if mode == "none":
+        return
+    if not isinstance(network, mgnet_models.MgNet):
+        raise InputError(f"recompute={mode}: {type(network).__name__} has no recompute modes, use recompute=none")
+    try:
+        network.set_recompute(mode)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def notation_of(network: nn.Module) -> str | None:
+    """The paper's notation (3.8), or None for a network that is no MgNet."""
+    return str(network.notation) if isinstance(network, mgnet_models.MgNet) else None
+
+
+def check_size(network: nn.Module, size: tuple[int, int]) -> None:
+    """Raise InputError when images of (height, width) pixels are too small for the number of grids."""
+    if isinstance(network, mgnet_models.MgNet):
+        try:
+            mgnet_models.check_image_size(network.notation, network.stem_kind, size)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+
+def parameters_of(network: nn.Module) -> int:
+    """How many trainable numbers the network has."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def _of_notation(text: str, args: dict[str, Any]) -> NetworkSpec:
+    try:
+        notation = mgnet_models.Notation.parse(text)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    stem = args.pop("stem", "cifar")
+    if stem not in ("cifar", "imagenet"):
+        raise InputError(f"stem={stem!r} is unknown: use cifar or imagenet")
+    name = notation.timm_name(stem)
+    if timm.is_model(name):
+        return NetworkSpec(name=name, entry=name, args=args)
+    return NetworkSpec(name=name, entry="mgnet", args={"notation": str(notation), "stem": stem, **args})
+
+
+def _unknown_name(text: str) -> InputError:
+    example = "MgNet[2,2]-[32]-B^l"
+    with suppress(ValueError):
+        example = str(mgnet_models.Notation.from_timm_name(text)[0])
+    hint = f' Any MgNet without a name is written in the notation, as "{example}"' if text.startswith("mgnet") else ""
+    return InputError(f"{unknown('model', text, timm.list_models())}{hint}")
+
+
+def _initialize(network: nn.Module, init: InitScheme) -> None:
+    """For a network of timm's own, which keeps its initialization but for the convolutions."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if init == "torch":
+                module.reset_parameters()
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

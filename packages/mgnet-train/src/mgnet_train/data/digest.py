@@ -1,0 +1,36 @@
+"""The digest of everything a data set of image files holds: every file is read once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset
+from mgnet_train.errors import DataError
+
+_AT_ONCE = 4096
+
+
+def contents_sha256(data: StreamedDataset, *, threads: int, between: Callable[[], object]) -> str:
+    """Digest of split, label and content of every image, in their order, so it is the same for folder, shards and rows.
+
+    `between` is called every 4,096 images and may raise to abort. Raises DataError for a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(threads) as pool:
+        for split, files in (("train", data.train), ("val", data.test)):
+            for first in range(0, len(files), _AT_ONCE):
+                between()
+                part = range(first, min(first + _AT_ONCE, len(files)))
+                for index, content in zip(part, pool.map(partial(_digest, files), part)):
+                    digest.update(b"%s %d %s\n" % (split.encode(), files.labels[index], content.encode()))
+    return digest.hexdigest()
+
+
+def _digest(files: ImageFiles, index: int) -> str:
+    try:
+        return hashlib.sha256(files.encoded(index)).hexdigest()
+    except OSError as error:
+        raise DataError(f"{files.location(index)} cannot be read ({error.strerror}): get it again") from None

@@ -1,0 +1,56 @@
+"""A sweep: many runs, one after the other. Finished ones are skipped, interrupted ones resumed, failures noted.
+
+Several processes may work through the same list at once, on one machine or many: the lock on each run folder decides who
+trains what. The list is a value, so the same command continues it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgnet_records.errors import InputError
+from mgnet_records.run_result import RunResult
+from mgnet_train.config.execution import Options
+from mgnet_train.config.run_spec import RunSpec
+from mgnet_train.errors import BusyError, StoppedError
+from mgnet_train.runs.result import read_result
+from mgnet_train.runs.run import fit
+from mgnet_train.runs.signals import StopRequest
+from mgnet_train.train.distributed import Processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A run that cannot finish, and why."""
+
+    spec: RunSpec
+    message: str
+
+
+def run_all(specs: Sequence[RunSpec], options: Options, processes: Processes, say: Callable[[str], None]) -> list[Failure]:
+    """Train every run that is not finished and that nobody else trains. StoppedError ends the sweep; it can be continued."""
+    failures = []
+    with StopRequest() as stop:
+        for number, spec in enumerate(specs, start=1):
+            if any(processes.any_true(stop.asked)):
+                raise StoppedError("stopped by a signal between two runs; the same command goes on")
+            what = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
+            try:
+                outcome = fit(spec, options, processes)
+            except BusyError:
+                say(f"{what}: another process trains it")
+            except InputError as error:
+                failures.append(Failure(spec=spec, message=str(error)))
+                say(f"{what}: FAILED, {error}")
+            else:
+                how = "finished before" if outcome.was_finished else f"{outcome.result.train_seconds:.1f} s"
+                say(f"{what}: {outcome.result.accuracy_last:.2f} % ({how})")
+    return failures
+
+
+def finished_results(specs: Sequence[RunSpec], runs: Path) -> list[RunResult]:
+    """The results that exist, in the order of the runs."""
+    results = [read_result(runs / spec.folder_name) for spec in specs]
+    return [result for result in results if result is not None]

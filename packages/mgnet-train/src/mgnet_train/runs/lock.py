@@ -1,0 +1,99 @@
+"""One process for one run folder: a lock that the kernel releases when its holder dies, so it can never be stale."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mgnet_records.errors import InputError
+from mgnet_train.errors import BusyError
+
+LOCK = "lock"
+_DEADLINE = 300.0
+
+_held: set[int] = set()
+
+
+def _release_in_child() -> None:
+    """A forked process, such as a worker that reads images, must not keep the lock of a holder that was killed."""
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+class FolderLock:
+    """The lock on a run folder, held from construction until `release` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                os.close(self._file)
+                raise _no_locks(folder / LOCK, error) from None
+            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(self._file)
+            raise BusyError(f"{folder} is being trained by {holder}: wait for it, or use another --seed or --runs") from None
+        _held.add(self._file)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Release the lock."""
+        _held.discard(self._file)
+        os.close(self._file)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process trains in the folder."""
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks here, so nobody can train here
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
+@contextmanager
+def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
+    """Hold the lock file at `path`; waits for other holders. Raises BusyError when that takes longer than `seconds`."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _acquired(file, path):
+            if time.monotonic() > deadline:
+                raise BusyError(f"{path} has been held by another process for {seconds:g} s: wait for that process, or end it")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(file)
+
+
+def _acquired(file: int, path: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise _no_locks(path, error) from None
+    return True
+
+
+def _no_locks(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be locked ({error.strerror}): its file system has no flock, so use --runs on one that has")

@@ -1,0 +1,97 @@
+"""Counting correct answers on test images: of a network in training, or of a checkpoint outside of any run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import mgnet_models
+from mgnet_records.errors import InputError
+from mgnet_train.config.execution import Execution
+from mgnet_train.data.dataset import EvalLoader
+from mgnet_train.data.loaders import make_eval_loader
+from mgnet_train.data.loading import load_dataset
+from mgnet_train.train.distributed import Processes, start_processes
+from mgnet_train.train.precision import Executor, apply_global_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Counts over every image once; the `corrupt` ones are part of `n` and count as wrong.
+
+    `loss` is the mean over the images that could be decoded. `confusion` (classes, classes) int64 has a row for each true
+    class and a column for each answer.
+    """
+
+    n: int
+    correct: int
+    corrupt: int
+    loss: float
+    confusion: Tensor
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    images: EvalLoader,
+    *,
+    classes: int,
+    executor: Executor,
+    processes: Processes,
+    between_batches: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Count correct answers over this and all other processes; `between_batches` may raise to abort."""
+    was_training = network.training
+    network.eval()
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=processes.device)
+    loss = torch.zeros((), dtype=torch.float64, device=processes.device)
+    try:
+        for x, y in images:
+            between_batches()
+            with executor.context():
+                logits = network(executor.to_memory_format(x))
+            loss += F.cross_entropy(logits.float(), y, reduction="sum")
+            confusion += torch.bincount(y * classes + logits.argmax(1), minlength=classes * classes)
+    finally:
+        network.train(was_training)
+    confusion = processes.all_reduce(confusion).cpu().view(classes, classes)
+    loss_sum, corrupt = processes.all_reduce(torch.stack([loss, torch.full_like(loss, images.corrupt)])).tolist()
+    decoded = int(confusion.sum())
+    return Evaluation(
+        n=decoded + round(corrupt),
+        correct=int(confusion.diagonal().sum()),
+        corrupt=round(corrupt),
+        loss=loss_sum / max(decoded, 1),
+        confusion=confusion,
+    )
+
+
+def evaluate_checkpoint(
+    path: Path, *, dataset: str, data_dir: Path, source: str | None, workers: int, device: str, execution: Execution
+) -> tuple[Evaluation, list[str]]:
+    """The counts of a checkpoint on the test images, and where the corrupt files are.
+
+    Raises InputError when the checkpoint cannot be read and when it and the data do not fit.
+    """
+    data = load_dataset(dataset, data_dir, source=source, workers=workers)
+    try:
+        network = mgnet_models.load_checkpoint(path)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    found = getattr(network, "num_classes", data.info.num_classes)
+    if found != data.info.num_classes:
+        raise InputError(
+            f"{path} distinguishes {found} classes and {dataset} has {data.info.num_classes}: name its own data set with --data"
+        )
+    processes = start_processes(device)
+    execution = execution.resolved(processes.device.type)
+    apply_global_settings(execution)
+    executor = Executor(execution, processes.device)
+    images = make_eval_loader(data, batch_size=256, processes=processes, workers=workers)
+    counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
+    return counts, sorted(images.corrupt_files)
