@@ -9,7 +9,7 @@ from verify.mutation.equivalent import EQUIVALENT
 
 # Without the C kernel `use_winograd` changes nothing, and nothing about it can be noticed.
 MUTANTS = tuple(mutant for mutant in mutants() if mutant.file != "runtime.convolution" or winograd_backend() != "aten")
-# Seconds that a mutant may take; a change can make a loop endless.
+# Mutants that the default profile tries.
 SAMPLE = 24
 
 

@@ -133,6 +133,16 @@ def paths_are_dropped_as_stated(variant: Variant, case: Case) -> None:
         raise Violation("no path is dropped in training")
 
 
+def intermediates_are_the_features(variant: Variant, case: Case) -> None:
+    """`forward_intermediates` gives u^{l,nu} of every grid, and the last one is what the head reads."""
+    right = oracle_of(case.model(variant.MgNet), case.example)
+    with torch.no_grad():
+        last, features = right.model.forward_intermediates(case.example.tensor())  # type: ignore[operator]
+    for grid, (u, iterates) in enumerate(zip(features, right.feature_form.grids, strict=True), start=1):
+        require_equal("intermediate", array(u), iterates.u[-1], grid=grid)
+    require_equal("the last feature", array(last), right.feature_form.grids[-1].u[-1])
+
+
 # ---- folding: the oracle's u^J, without a normalization left ----
 
 
@@ -308,6 +318,27 @@ def recomputed_equals_plain(mode: str, variant: Variant, case: Case) -> None:
             raise Violation(f"{mode} leaves a hook behind")
 
 
+def recomputed_equals_plain_with_other_sigmas(mode: str, variant: Variant, case: Case) -> None:
+    """The same in training with another activation or normalization, cumulative statistics, and frozen weights of sigma."""
+    for arguments, momentum in (({"act_layer": "gelu"}, 0.1), ({"norm_layer": "groupnorm1"}, 0.1), ({}, None)):
+        torch.manual_seed(case.example.seed)
+        plain = _lively(variant.MgNet("MgNet[3,2]-[(4,3),(3,4)]-B^l", num_classes=2, **arguments)).double().train()
+        norms = [module for module in plain.modules() if isinstance(module, nn.BatchNorm2d)]
+        for number, norm in enumerate(norms):
+            norm.momentum = momentum
+            norm.weight.requires_grad_(number % 2 == 0)
+            norm.bias.requires_grad_(number % 3 > 0)
+            if momentum is None and number == 1:
+                norm.eval()
+            if momentum is None and number == 2:
+                norm.track_running_stats = False
+        image = torch.randn(3, 3, 6, 5, dtype=torch.float64)
+        recomputing = copy.deepcopy(plain)
+        RECOMPUTING[mode](recomputing)
+        results = (_results(model, image, autocast=False, twice=True) for model in (recomputing, plain))
+        _require_same(f"{mode}, {arguments}, momentum={momentum}", *results, rtol=1e-9)
+
+
 def recomputed_survives_random_numbers_and_autocast(mode: str, variant: Variant, case: Case) -> None:
     """The same with dropped paths under autocast to bfloat16, and after the mode is taken back."""
     torch.manual_seed(case.example.seed)
@@ -403,7 +434,10 @@ def _on_cases(run: Callable[[Variant, Case], None], numbers: tuple[int, ...]) ->
     return on_cases
 
 
-DROP_PATH_CHECKS = (VariantCheck(name="paths_are_dropped_as_stated", run=paths_are_dropped_as_stated),)
+NETWORK_CHECKS = (
+    VariantCheck(name="paths_are_dropped_as_stated", run=paths_are_dropped_as_stated),
+    VariantCheck(name="intermediates_are_the_features", run=intermediates_are_the_features),
+)
 # ---- Winograd: the direct convolution up to rounding, wherever it can be used and nowhere else ----
 
 
@@ -438,6 +472,8 @@ def winograd_is_close_to_direct(variant: Variant, case: Case) -> None:
     for x, y in zip((seen[0], *seen[1]), (wanted[0], *wanted[1]), strict=True):
         if not float((x - y).norm()) <= 1e-3 * max(float(y.norm()), 1e-3):
             raise Violation("the converted network computes another function or another gradient")
+    if use_winograd(nn.Identity(), policy) is None:
+        raise Violation("a network without convolutions is not returned")
     alone = use_winograd(nn.Conv2d(16, 16, 3, padding=1), policy)
     if not isinstance(alone, conv3x3) or variant["runtime.convolution", "winograd_backend"]() != winograd_backend():
         raise Violation("a single convolution is not converted, or the backend has another name")
@@ -453,6 +489,7 @@ RECOMPUTE_CHECKS = (
     *_of_modes(recomputed_keeps_no_more),
     *_of_modes(recomputed_equals_plain, cases=(2, 3)),
     *_of_modes(recomputed_survives_random_numbers_and_autocast),
+    *_of_modes(recomputed_equals_plain_with_other_sigmas),
     VariantCheck(name="modes_are_set_and_taken_back", run=_on_cases(modes_are_set_and_taken_back, (2,))),
 )
 
@@ -463,7 +500,7 @@ CHECKS_OF = {
     "runtime.folding": FOLDING_CHECKS,
     "runtime.convolution": WINOGRAD_CHECKS,
 }
-ALL_CHECKS = (*PROPERTY_CHECKS, *DROP_PATH_CHECKS, *DUALITY_CHECKS, *FOLDING_CHECKS, *WINOGRAD_CHECKS, *RECOMPUTE_CHECKS)
+ALL_CHECKS = (*PROPERTY_CHECKS, *NETWORK_CHECKS, *DUALITY_CHECKS, *FOLDING_CHECKS, *WINOGRAD_CHECKS, *RECOMPUTE_CHECKS)
 
 
 def checks_of(file: str) -> tuple[VariantCheck, ...]:

@@ -6,6 +6,10 @@ _ITERATES = "an nn.Sequential iterates as its list does"
 _FALSY = "None is as false as False"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "mgnet.grid": {
+        "self.last = last  ->  self.last = None": "the network sets it for its last grid, and None is as false as False",
+        "return (self.feature(u), r)  ->  return (u, r)": "`feature` is the identity, a place for feature extraction by graph",
+    },
     "mgnet.duality": {
         "grid.last = False  ->  grid.last = None": _FALSY,
         "for grid in cast(list[Grid], list(mgnet.grids)):  ->  for grid in cast(list[Grid], mgnet.grids):": _ITERATES,

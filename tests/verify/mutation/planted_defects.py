@@ -36,7 +36,7 @@ _LAST = "self.last and i == self.nu - 1"
 _FEATURE = "self.restrict(f - A_fine(u)) + A_coarse(u_coarse)  # (3.7)"
 _DATA = "self.R_max(self.sigma(self.theta(image)))"
 _ZERO = "zero.expand(f.shape[0], self.c_u, f.shape[2], f.shape[3]), f"
-_END = '        self.recompute: RecomputeMode = "none"\n        self.init_weights()'
+_END = '        self.recompute = "none"  # the mode that set_recompute chose\n        self.init_weights()'
 _TIE = "\n        [setattr(g, '{0}', self.grids[0].{0}) for g in self.grids if str(g.{0}) == str(self.grids[0].{0})]"
 
 
@@ -229,8 +229,8 @@ def _in_the_duality() -> Iterator[Defect]:
 
 def _in_folding() -> Iterator[Defect]:
     file = "runtime.folding"
-    yield Defect(name="eps forgotten", file=file, old="sigma.running_var.double() + sigma.eps", new="sigma.running_var.double()")
-    yield Defect(name="mean not scaled", file=file, old="sigma.running_mean.double() * scale", new="sigma.running_mean.double()")
+    yield Defect(name="eps forgotten", file=file, old="torch.rsqrt(var + norm.eps)", new="torch.rsqrt(var)")
+    yield Defect(name="mean not scaled", file=file, old="- mean * scale", new="- mean")
     yield Defect(
         name="bias forgotten", file=file, old="nn.Parameter(shift.to(weight.dtype))", new="nn.Parameter(0 * shift.to(weight.dtype))"
     )
@@ -249,7 +249,7 @@ def _in_folding() -> Iterator[Defect]:
         new="(grid.transfer.Pi, nn.Identity())",
     )
     yield Defect(name="the network itself folded", file=file, old="folded = copy.deepcopy(model)", new="folded = model")
-    yield Defect(name="left in training", file=file, old="return folded.eval()", new="return folded.train()")
+    yield Defect(name="left in training", file=file, old="    folded.eval()", new="    folded.train()")
     yield Defect(
         name="sigma in place on r",
         file=file,
