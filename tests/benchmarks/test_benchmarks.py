@@ -1,6 +1,7 @@
 """What the benchmarks promise beside their figures: nothing is timed that is not the same function, and the sums are right."""
 
 import copy
+import importlib
 import json
 import os
 import subprocess
@@ -96,6 +97,22 @@ def test_a_report_says_on_what_machine_it_was_measured(tmp_path: Path, monkeypat
 def test_a_missing_checkout_is_named(tmp_path: Path, model: MgNet) -> None:
     with pytest.raises(SystemExit, match=r"--authors: no .*mgnet\.py: give the folder of a checkout"):
         authors_variant(tmp_path, model.notation)
+
+
+COMMANDS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_benchmark_can_say_what_it_measures(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"benchmarks.{name}").main()
+    assert end.value.code == 0
+    assert f"python -m benchmarks.{name}" in capsys.readouterr().out
 
 
 def test_the_fma_peak_is_a_plausible_number(tmp_path: Path) -> None:
