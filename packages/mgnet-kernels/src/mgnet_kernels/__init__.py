@@ -25,3 +25,7 @@ def backend() -> str:
 def backend_reason() -> str | None:
     """Why `backend()` is "aten", in one line; None where it is not."""
     return native.loaded()[1]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
