@@ -141,6 +141,9 @@ def intermediates_are_the_features(variant: Variant, case: Case) -> None:
     for grid, (u, iterates) in enumerate(zip(features, right.feature_form.grids, strict=True), start=1):
         require_equal("intermediate", array(u), iterates.u[-1], grid=grid)
     require_equal("the last feature", array(last), right.feature_form.grids[-1].u[-1])
+    announced = (right.model.in_chans, right.model.num_classes, right.model.grad_checkpointing)
+    if announced != (case.in_chans, case.num_classes, False):
+        raise Violation(f"in_chans, num_classes, grad_checkpointing are {announced}")
 
 
 # ---- folding: the oracle's u^J, without a normalization left ----

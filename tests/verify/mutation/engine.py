@@ -8,9 +8,9 @@ tests/models. Left out by `OUT_OF_SCOPE` are error messages and what passes devi
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from verify.mutation.variants import Variant, load, source
 
@@ -66,25 +66,33 @@ _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Mutant:
     """One changed file. `change` is the statement before and after, which names the mutant across edits elsewhere."""
 
     file: str
     change: str
-    tree: ast.Module
+    number: int
 
     def variant(self) -> Variant:
         """The package with this change. Raises whatever the changed module raises when loaded."""
-        return load({self.file: copy.deepcopy(self.tree)})
+        _, tree = next(islice(_mutated(self.file), self.number, None))
+        return load({self.file: tree})
 
 
 def mutants() -> Iterator[Mutant]:
     """Every mutant of every target, in the order of the source."""
-    for file, names in TARGETS.items():
-        tree = ast.parse(source(file))
-        for statement in _statements(tree, names or _definitions(tree)):
-            yield from _mutants_of(file, tree, statement)
+    for file in TARGETS:
+        for number, (change, _) in enumerate(_mutated(file)):
+            yield Mutant(file=file, change=change, number=number)
+
+
+def _mutated(file: str) -> Iterator[tuple[str, ast.Module]]:
+    """Each change of a file, with the tree that holds it until the next one is asked for: a copy for each would take long."""
+    tree = ast.parse(source(file))
+    for statement in _statements(tree, TARGETS[file] or _definitions(tree)):
+        for change in _mutants_of(statement):
+            yield change, tree
 
 
 def _definitions(tree: ast.Module) -> tuple[str, ...]:
@@ -131,7 +139,8 @@ def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _mutants_of(file: str, tree: ast.Module, statement: ast.stmt) -> Iterator[Mutant]:
+def _mutants_of(statement: ast.stmt) -> Iterator[str]:
+    """Make each change in place, say what it is, and undo it."""
     for node in [statement, *_expressions(statement)]:
         if node is not statement and _out_of_scope(node):
             continue
@@ -140,7 +149,7 @@ def _mutants_of(file: str, tree: ast.Module, statement: ast.stmt) -> Iterator[Mu
             undo = change()
             after = _head(statement)
             if after != before:  # as in `x = None`
-                yield Mutant(file=file, change=f"{before}  ->  {after}", tree=copy.deepcopy(tree))
+                yield f"{before}  ->  {after}"
             undo()
 
 
