@@ -6,21 +6,16 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mgnet_models import MgNet, Notation
+from mgnet_models import MgNet
+from mgnet_verify.testing.cases import notations
 
-
-@st.composite
-def _notations(draw: st.DrawFn) -> Notation:
-    grids = draw(st.integers(1, 3))
-    counts = st.lists(st.integers(1, 3), min_size=grids, max_size=grids).map(tuple)
-    channels = st.lists(st.integers(1, 4), min_size=grids, max_size=grids).map(tuple)
-    return Notation(nu=draw(counts), c_u=draw(channels), c_f=draw(channels), share_B=draw(st.booleans()))
+NOTATIONS = notations(channels=4)
 
 
 @st.composite
 def _networks(draw: st.DrawFn) -> tuple[MgNet, Tensor]:
     """A MgNet in double precision with lively norms, and images of any size, batch 1 included."""
-    notation = draw(_notations())
+    notation = draw(NOTATIONS)
     torch.manual_seed(draw(st.integers(0, 2**31)))
     model = MgNet(notation, in_chans=draw(st.integers(1, 3)), num_classes=3, dtype=torch.float64).eval()
     disturb_norms(model)
@@ -40,7 +35,6 @@ def disturb_norms(model: nn.Module) -> None:
                 module.running_var.uniform_(0.5, 2.0)
 
 
-NOTATIONS = _notations()
 NETWORKS = _networks()
 
 

@@ -173,7 +173,7 @@ def test_a_graph_that_is_kept_can_be_differentiated_again(mode: str) -> None:
 # Full tensors behind one iteration: r, sigma(r), B * sigma(r), s, and in the feature form u too (of 5). What stem, transfers
 # and the coarse grids keep is in the shares below.
 @pytest.mark.parametrize(
-    ("notation", "shares"),
+    "notation, shares",
     [
         ("MgNet[2,2,2,2]-[64]-B^l", {"none": 0.81, "selective": 0.53, "full": 0.39, "sublinear": 0.39}),
         ("MgNet[2,2,2,2]-[256]-B^l", {"none": 0.81, "selective": 0.53, "full": 0.39, "sublinear": 0.39}),
