@@ -63,7 +63,7 @@ def test_a_reduced_baseline_scripts_traces_and_compiles_to_the_same_outputs(name
 
 @pytest.mark.parametrize("name", REDUCED)
 def test_features_have_the_stated_channels_and_reductions(name: str) -> None:
-    model = reduced(name, features_only=True)
+    model = timm.create_model(name, **REDUCED[name], features_only=True).eval()
     height, width = SIZE.get(name, (32, 32))
     features = model(torch.randn(1, 3, height, width))
     assert [f.shape[1] for f in features] == model.feature_info.channels()

@@ -71,7 +71,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"\x80\x04K*.", b"\xff" * 64], ids=["empty", "JSON", "pickle", "an absurd header length"]
+    "content",
+    [b"", b"{}", b"\x80\x04K*.", b"\xff" * 64],
+    ids=["empty", "JSON", "pickle", "absurd header length"],
 )
 def test_a_file_in_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"

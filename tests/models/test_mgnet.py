@@ -117,7 +117,7 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics(network:
 def test_dropping_paths_leaves_both_forms_equal() -> None:
     model = timm.create_model("mgnet", notation="MgNet[3,3]-[(4,3),(5,6)]-B^l", drop_path_rate=0.5, dtype=torch.float64).train()
     x = torch.randn(6, 3, 8, 8, dtype=torch.float64)
-    outputs = []
+    outputs: list[Tensor] = []
     for form in (model.forward, model.forward_feature_form, model.forward):
         torch.manual_seed(len(outputs) // 2)
         outputs.append(form(x))

@@ -58,7 +58,8 @@ def test_without_normalization_a_layer_is_a_dense_dilated_layer_bit_for_bit() ->
 
 def test_normalizing_the_new_coordinates_keeps_the_old_ones_and_normalising_all_does_not() -> None:
     x = torch.rand(2, 2, 6, 6)
-    for norm, kept in (("new", True), ("all", False)):
+    cases: tuple[tuple[Literal["new", "all"], bool], ...] = (("new", True), ("all", False))
+    for norm, kept in cases:
         model = MsdCsc(blocks=1, layers=3, growth=3, stem_channels=2, unfold=0, norm=norm)
         assert torch.equal(model.grids[0](x)[:, :2], x) is kept
 

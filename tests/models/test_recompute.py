@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from mgnet_models import RECOMPUTE_MODES, MgNet
+from mgnet_models import RECOMPUTE_MODES, MgNet, RecomputeMode
 from models.small_networks import SMALL, build
 from models.strategies import NETWORKS, count_calls, disturb_norms
 
@@ -62,7 +62,7 @@ def network(notation: str = "MgNet[4,2]-[(6,4),(5,7)]-B^l", **options: Any) -> M
 
 @given(NETWORKS, st.sampled_from(MODES), st.booleans())
 def test_a_mode_changes_no_output_no_gradient_and_no_running_statistic(
-    generated: tuple[MgNet, Tensor], mode: str, training: bool
+    generated: tuple[MgNet, Tensor], mode: RecomputeMode, training: bool
 ) -> None:
     model, x = generated
     x = torch.cat([x, x + 1, x * 2])
@@ -76,7 +76,7 @@ def test_a_mode_changes_no_output_no_gradient_and_no_running_statistic(
 @pytest.mark.parametrize("notation", ["MgNet[9,2]-[(6,4),(5,7)]-B^l", "MgNet[7,1]-[5]-B^{l,i}"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
 def test_runs_of_several_iterations_with_dropped_paths_under_autocast_agree_too(
-    mode: str, notation: str, layout: torch.memory_format
+    mode: RecomputeMode, notation: str, layout: torch.memory_format
 ) -> None:
     model = network(notation, drop_path_rate=0.4).to(memory_format=layout)
     x = torch.randn(5, 3, 12, 10).contiguous(memory_format=layout)
@@ -110,7 +110,7 @@ def test_autocast_around_the_backward_pass_alone_changes_nothing_that_is_compute
 
 
 @every_mode
-def test_frozen_weights_and_frozen_norms_stay_frozen(mode: str) -> None:
+def test_frozen_weights_and_frozen_norms_stay_frozen(mode: RecomputeMode) -> None:
     model = network("MgNet[3,2]-[4]-B^l", dtype=torch.float64)
     model.grids[0].A.requires_grad_(False)
     model.grids[0].B.requires_grad_(False)
@@ -124,7 +124,7 @@ def test_frozen_weights_and_frozen_norms_stay_frozen(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", RECOMPUTE_MODES)
-def test_a_grid_can_be_differentiated_twice_by_each_of_its_arguments_and_results(mode: str) -> None:
+def test_a_grid_can_be_differentiated_twice_by_each_of_its_arguments_and_results(mode: RecomputeMode) -> None:
     model = network("MgNet[3,2]-[(3,2),(2,4)]-B^l", dtype=torch.float64)
     model.set_recompute(mode)
     start = tuple(torch.randn(2, c, 4, 3, dtype=torch.float64, requires_grad=True) for c in (3, 2))
@@ -143,7 +143,7 @@ def test_a_grid_can_be_differentiated_twice_by_each_of_its_arguments_and_results
 
 @every_mode
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_a_gradient_penalty_has_the_gradients_of_plain_autograd(mode: str, training: bool) -> None:
+def test_a_gradient_penalty_has_the_gradients_of_plain_autograd(mode: RecomputeMode, training: bool) -> None:
     model = network(dtype=torch.float64).train(training)
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
 
@@ -160,7 +160,7 @@ def test_a_gradient_penalty_has_the_gradients_of_plain_autograd(mode: str, train
 
 
 @every_mode
-def test_a_graph_that_is_kept_can_be_differentiated_again(mode: str) -> None:
+def test_a_graph_that_is_kept_can_be_differentiated_again(mode: RecomputeMode) -> None:
     model = network()
     model.set_recompute(mode)
     loss = model(torch.randn(3, 3, 8, 8)).square().sum()
@@ -191,7 +191,7 @@ def test_each_mode_keeps_no_more_than_its_share_of_what_the_feature_form_keeps(n
 
 
 @every_mode
-def test_dropped_paths_keep_no_tensor_more(mode: str) -> None:
+def test_dropped_paths_keep_no_tensor_more(mode: RecomputeMode) -> None:
     x = torch.randn(4, 3, 16, 16)
     kept = []
     for rate in (0.0, 0.5):
@@ -233,7 +233,7 @@ def normalize_weights(grid: nn.Module) -> None:
 @every_mode
 @pytest.mark.parametrize("change", [wrap_low_rank, prune_half, normalize_weights], ids=["LoRA", "pruned", "weight norm"])
 def test_wrapped_pruned_and_parametrized_convolutions_train_as_without_a_mode(
-    mode: str, change: Callable[[nn.Module], None]
+    mode: RecomputeMode, change: Callable[[nn.Module], None]
 ) -> None:
     model = network("MgNet[3,2]-[5]-B^l", dtype=torch.float64)
     for grid in model.grids:
@@ -259,7 +259,7 @@ def test_wrapped_pruned_and_parametrized_convolutions_train_as_without_a_mode(
 @pytest.mark.parametrize(
     "options", [{"norm_layer": "groupnorm1"}, {"act_layer": "gelu"}, {"norm_layer": "layernorm2d", "act_layer": "silu"}], ids=str
 )
-def test_every_sigma_can_be_recomputed(mode: str, options: dict[str, str]) -> None:
+def test_every_sigma_can_be_recomputed(mode: RecomputeMode, options: dict[str, str]) -> None:
     model = timm.create_model("mgnet", notation="MgNet[3,2]-[4]-B^l", num_classes=3, dtype=torch.float64, **options)
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     wanted = results(model, lambda: model(x))
@@ -268,7 +268,7 @@ def test_every_sigma_can_be_recomputed(mode: str, options: dict[str, str]) -> No
 
 
 @every_mode
-def test_norms_exchanged_after_the_choice_of_a_mode_count_too(mode: str) -> None:
+def test_norms_exchanged_after_the_choice_of_a_mode_count_too(mode: RecomputeMode) -> None:
     model = network("MgNet[3,2]-[4]-B^l", dtype=torch.float64)
     model.set_recompute(mode)
     model.grids[0].sigma_r[1] = nn.BatchNorm2d(4, dtype=torch.float64)
@@ -279,7 +279,7 @@ def test_norms_exchanged_after_the_choice_of_a_mode_count_too(mode: str) -> None
 
 
 @every_mode
-def test_a_change_to_evaluation_between_the_passes_changes_no_gradient(mode: str) -> None:
+def test_a_change_to_evaluation_between_the_passes_changes_no_gradient(mode: RecomputeMode) -> None:
     model = network(dtype=torch.float64)
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
 
@@ -294,7 +294,7 @@ def test_a_change_to_evaluation_between_the_passes_changes_no_gradient(mode: str
 
 
 @every_mode
-def test_hooks_of_the_convolutions_run_in_every_mode(mode: str) -> None:
+def test_hooks_of_the_convolutions_run_in_every_mode(mode: RecomputeMode) -> None:
     model = network("MgNet[4,2]-[4]-B^l")
     model.set_recompute(mode)
     x = torch.randn(2, 3, 8, 8)
@@ -314,7 +314,7 @@ def test_without_gradients_a_mode_does_nothing() -> None:
 
 
 @every_mode
-def test_a_network_with_a_mode_is_traced_scripted_and_compiled_as_without(mode: str) -> None:
+def test_a_network_with_a_mode_is_traced_scripted_and_compiled_as_without(mode: RecomputeMode) -> None:
     model = network()
     model.set_recompute(mode)
     x = torch.randn(2, 3, 8, 8)
@@ -327,7 +327,7 @@ def test_a_network_with_a_mode_is_traced_scripted_and_compiled_as_without(mode: 
 
 
 @every_mode
-def test_a_copy_of_a_network_recomputes_with_its_own_weights(mode: str) -> None:
+def test_a_copy_of_a_network_recomputes_with_its_own_weights(mode: RecomputeMode) -> None:
     model = network(dtype=torch.float64)
     model.set_recompute(mode)
     twin = copy.deepcopy(model)
@@ -359,7 +359,7 @@ def test_an_unknown_mode_is_rejected_with_a_near_name() -> None:
 
 
 @every_mode
-def test_a_mode_and_gradient_checkpointing_together_are_rejected(mode: str) -> None:
+def test_a_mode_and_gradient_checkpointing_together_are_rejected(mode: RecomputeMode) -> None:
     model = MgNet("MgNet[2]-[4]-B^l")
     model.set_recompute(mode)
     with pytest.raises(ValueError, match=f"set_grad_checkpointing with recompute mode '{mode}': call set_recompute"):
@@ -373,7 +373,7 @@ def test_a_mode_and_gradient_checkpointing_together_are_rejected(mode: str) -> N
 
 
 @pytest.mark.parametrize("mode", RECOMPUTE_MODES)
-def test_one_value_in_a_channel_is_rejected_in_training(mode: str) -> None:
+def test_one_value_in_a_channel_is_rejected_in_training(mode: RecomputeMode) -> None:
     model = timm.create_model("mgnet", notation="MgNet[2,2]-[4]-B^l").train()
     model.set_recompute(mode)
     model.stem.eval()

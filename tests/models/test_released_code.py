@@ -52,7 +52,7 @@ class Released(nn.Module):
         A_old = None
         for g, count in enumerate(nu):
             A, B = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
-            blocks = [] if A_old is None else [ReleasedTransfer(A_old, A, channels)]
+            blocks: list[nn.Module] = [] if A_old is None else [ReleasedTransfer(A_old, A, channels)]
             for i in range(count):
                 own = B if share_B or i == 0 else nn.Conv2d(channels, channels, 3, padding=1, bias=False)
                 blocks.append(ReleasedIteration(A, own))

@@ -149,7 +149,7 @@ def test_layered_pursuit_is_one_pursuit_after_the_other_with_a_fixed_signal(
 @given(chains(), st.booleans())
 def test_global_pursuit_rebuilds_top_down_and_corrects_bottom_up(chain: tuple[list[CodingLayer], int, Tensor], fista: bool) -> None:
     layers, unfold, x = chain
-    codes = []
+    codes: list[Tensor] = []
     for layer in layers:
         codes.append(layer.start(codes[-1] if codes else x))
     momentum, before = fista_momentum(unfold) if fista else [0.0] * (unfold + 1), codes[-1]
@@ -165,7 +165,7 @@ def test_global_pursuit_rebuilds_top_down_and_corrects_bottom_up(chain: tuple[li
 
 
 @given(chains())
-def test_pursuits_agree_where_nothing_is_unfolded_or_only_one_layer_is_there(chain: tuple[list[CodingLayer], int, Tensor]) -> None:
+def test_pursuits_agree_where_nothing_is_unfolded_or_there_is_only_one_layer(chain: tuple[list[CodingLayer], int, Tensor]) -> None:
     layers, unfold, x = chain
     assert torch.equal(Pursuit(layers, 0, "layered", False)(x), Pursuit(layers, 0, "global", True)(x))
     one = layers[:1]
