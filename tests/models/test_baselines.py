@@ -50,8 +50,8 @@ def test_every_network_that_a_table_row_names_can_be_created() -> None:
         assert timm.is_model(name), name
 
 
-def reduced(name: str, **kwargs: Any) -> Network:
-    return timm.create_model(name, **REDUCED[name], num_classes=3, **kwargs).eval()
+def reduced(name: str) -> Network:
+    return timm.create_model(name, **REDUCED[name], num_classes=3).eval()
 
 
 @pytest.mark.parametrize("name", REDUCED)

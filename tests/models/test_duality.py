@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mgnet_models import MgNet, Notation, to_mgnet, to_preact_resnet
-from models.strategies import NETWORKS, NOTATIONS
+from models.strategies import NETWORKS, NOTATIONS, grids_of
 
 
 def residuals(model: MgNet, x: Tensor) -> list[Tensor]:
     """f^l - A^l * u^l at the end of each grid by the feature form, A applied from its weight."""
     _, f = model.stem(x)
     u = f.new_zeros((f.shape[0], model.notation.c_u[0], *f.shape[2:]))
-    found, fine = [], None
-    for grid in model.grids:
+    found: list[Tensor] = []
+    fine = None
+    for grid in grids_of(model):
         if fine is not None:
             u, f = grid.transfer.feature_form(u, f, fine.A, grid.A)
         u = grid.feature_iteration(u, f)
@@ -39,6 +40,8 @@ def integer_weights(model: nn.Module, seed: int) -> None:
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 draw(module.weight, -1, 1)
                 draw(module.bias, -3, 3)
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 draw(module.running_mean, -3, 3)
                 module.running_var.fill_(1.0 - module.eps)
 
@@ -49,6 +52,7 @@ def test_residuals_agree_on_every_grid_bit_for_bit(network: tuple[MgNet, Tensor]
     integer_weights(model, seed)
     x = (8 * x).round()
     found = to_preact_resnet(model).forward_intermediates(x, intermediates_only=True)
+    assert isinstance(found, list)
     wanted = residuals(model, x)
     assert max(tensor.abs().max() for tensor in wanted) < 2**45
     assert all(torch.equal(r, s) for r, s in zip(found, wanted, strict=True))
@@ -79,7 +83,7 @@ def test_there_and_back_is_the_same_network_bit_for_bit(network: tuple[MgNet, Te
 @given(NETWORKS)
 def test_the_way_back_takes_pi_and_classifier_from_the_given_network_alone(network: tuple[MgNet, Tensor]) -> None:
     model, _ = network
-    other = type(model)(model.notation, in_chans=model.stem.theta.in_channels, num_classes=3, dtype=torch.float64).eval()
+    other = type(model)(model.notation, in_chans=model.in_chans, num_classes=3, dtype=torch.float64).eval()
     back = to_mgnet(to_preact_resnet(model), completed_by=other).state_dict()
     for key, tensor in model.state_dict().items():
         from_other = "Pi" in key or key.startswith("head.")

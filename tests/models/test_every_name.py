@@ -28,8 +28,14 @@ def create(name: str, **kwargs: Any) -> Network:
     return timm.create_model(name, device="meta", **kwargs)
 
 
+def configuration(model: nn.Module) -> dict[str, Any]:
+    """What timm knows of the model."""
+    cfg: Any = model.pretrained_cfg
+    return cfg
+
+
 def image(model: nn.Module, batch: int = 2) -> Tensor:
-    return torch.empty(batch, *model.pretrained_cfg["input_size"], device="meta")
+    return torch.empty(batch, *configuration(model)["input_size"], device="meta")
 
 
 def test_names_are_the_snapshot() -> None:
@@ -70,7 +76,7 @@ def model(name: str) -> Network:
 
 
 def test_configuration_names_what_exists(model: Network) -> None:
-    cfg = model.pretrained_cfg
+    cfg = configuration(model)
     modules = dict(model.named_modules())
     assert modules[cfg["first_conv"]].weight.dim() == 4
     assert modules[cfg["classifier"]] is model.get_classifier()
@@ -80,10 +86,10 @@ def test_configuration_names_what_exists(model: Network) -> None:
 
 def test_head_reads_the_features(model: Network) -> None:
     features = model.forward_features(image(model))
-    assert model.num_classes == model.pretrained_cfg["num_classes"] == model.forward_head(features).shape[1]
+    assert model.num_classes == configuration(model)["num_classes"] == model.forward_head(features).shape[1]
     assert features.shape[1] == model.num_features
-    if model.pretrained_cfg["pool_size"] is not None:
-        assert tuple(features.shape[2:]) == model.pretrained_cfg["pool_size"]
+    if configuration(model)["pool_size"] is not None:
+        assert tuple(features.shape[2:]) == configuration(model)["pool_size"]
     twin = copy.deepcopy(model)
     twin.reset_classifier(7)
     assert twin.forward_head(features).shape == (2, 7)
@@ -134,15 +140,16 @@ def test_intermediates_are_those_of_the_stated_modules(model: Network) -> None:
     assert [feature.shape[1] for feature in intermediates] == [info["num_chs"] for info in model.feature_info]
     assert final.shape[1] == model.num_features
     assert twin.prune_intermediate_layers([0]) == [0]
-    (kept,) = twin.forward_intermediates(image(model), intermediates_only=True)
-    assert kept.shape == intermediates[0].shape
+    kept = twin.forward_intermediates(image(model), intermediates_only=True)
+    assert len(kept) == 1
+    assert kept[0].shape == intermediates[0].shape
 
 
 def test_layers_group_from_stem_to_head(model: Network) -> None:
     groups = param_groups_layer_decay(model, layer_decay=0.5, no_weight_decay_list=model.no_weight_decay())
     scale_of = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
     assert set(scale_of) == {id(p) for p in model.parameters() if p.requires_grad}
-    first = dict(model.named_parameters())[model.pretrained_cfg["first_conv"] + ".weight"]
+    first = dict(model.named_parameters())[configuration(model)["first_conv"] + ".weight"]
     assert scale_of[id(first)] == min(scale_of.values()) < scale_of[id(model.get_classifier().weight)] == 1.0
 
 

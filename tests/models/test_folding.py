@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from mgnet_models import MgNet, optimize_for_inference
-from models.strategies import NETWORKS, count_calls, disturb_norms
+from models.strategies import NETWORKS, count_calls, disturb_norms, grids_of
 
 
 def network(notation: str = "MgNet[2,1]-[(6,4),(5,7)]-B^l", **options: Any) -> MgNet:
@@ -102,6 +102,7 @@ def test_inductor_compiles_the_folded_network_with_frozen_weights() -> None:
 def test_the_folded_network_goes_to_onnx_without_a_normalization(tmp_path: Path) -> None:
     folded, x = optimize_for_inference(network()), torch.randn(2, 3, 16, 16)
     program = torch.onnx.export(folded, (x,), dynamo=True, verbose=False)
+    assert program is not None
     program.save(tmp_path / "folded.onnx")
     assert not [node.op_type for node in program.model.graph if "Normalization" in node.op_type]
     session = onnxruntime.InferenceSession(tmp_path / "folded.onnx")
@@ -144,15 +145,15 @@ def test_a_weight_that_is_computed_is_rejected_with_what_to_call_first(
 
 def test_a_network_whose_pruning_was_made_permanent_is_folded() -> None:
     model = network(dtype=torch.float64)
-    prune_half(model.grids[0].A)
-    prune.remove(model.grids[0].A, "weight")
+    prune_half(grids_of(model)[0].A)
+    prune.remove(grids_of(model)[0].A, "weight")
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
 
 
 def test_biases_of_system_and_smoother_are_kept() -> None:
     model = network(dtype=torch.float64)
-    for convolution in (model.grids[0].A, model.grids[0].B[0]):
+    for convolution in (grids_of(model)[0].A, grids_of(model)[0].B[0]):
         convolution.bias = nn.Parameter(torch.randn(convolution.out_channels, dtype=torch.float64))
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
@@ -161,7 +162,7 @@ def test_biases_of_system_and_smoother_are_kept() -> None:
 def test_a_folded_network_is_a_mgnet_with_its_notation_features_and_hooks() -> None:
     model = network()
     seen: list[int] = []
-    model.grids[0].A.register_forward_hook(lambda *_: seen.append(1))
+    grids_of(model)[0].A.register_forward_hook(lambda *_: seen.append(1))
     folded = optimize_for_inference(model)
     x = torch.randn(2, 3, 9, 9)
     assert folded.notation == model.notation

@@ -110,7 +110,7 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics(network:
         model(x).square().sum().backward()
         gradients = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
         results.append((gradients, [value.clone() for value in model.buffers()]))
-    assert all((p is None and q is None) or torch.equal(p, q) for p, q in zip(results[0][0], results[1][0]))
+    assert all(torch.equal(p, q) if p is not None and q is not None else p is q for p, q in zip(results[0][0], results[1][0]))
     assert all(torch.equal(p, q) for p, q in zip(results[0][1], results[1][1]))
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mgnet_models import Grid, MgResNet
 from mgnet_models.families.mgresnet import MGRESNET_NAMES, PoolingB
 from models.conversions import assert_converts
-from models.strategies import disturb_norms
+from models.strategies import disturb_norms, grids_of
 
 # Exact counts for one CIFAR10 classifier; 10 -> 100 classes adds 46,170, one input channel instead of three takes 1,152.
 COUNTS = {
@@ -109,7 +109,7 @@ def networks(draw: st.DrawFn) -> tuple[MgResNet, Tensor]:
 def algorithm_1(model: MgResNet, x: Tensor) -> Tensor:
     """Algorithm 1 written out block by block, without the code under test."""
     r, preact = model.stem(x), not isinstance(model.norm, nn.Identity)
-    for index, grid in enumerate(model.grids):
+    for index, grid in enumerate(grids_of(model)):
         for i in range(grid.nu):
             A = grid.A[0 if grid.share_A else i].weight
             start = index > 0 and i == 0
@@ -147,7 +147,7 @@ def test_no_tensor_has_two_names_and_every_parameter_gets_a_gradient(network: tu
 def test_modified_preact_resnet_on_one_grid_is_the_residual_form_of_mgnet_with_the_other_sign() -> None:
     model = MgResNet((3,), (4,), share_A=True, preact=True, num_classes=2, dtype=torch.float64).eval()
     disturb_norms(model)
-    residual = model.grids[0]
+    residual = grids_of(model)[0]
     grid = Grid(3, 4, 4, False, nn.BatchNorm2d, {"dtype": torch.float64}, transfer=None, last=False, drop_path_rates=[0] * 3)
     grid.B, grid.sigma_r, grid.sigma_u = residual.B, residual.sigma_r, residual.sigma_u
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_modified_preact_resnet_on_one_grid_is_the_residual_form_of_mgnet_with_t
 
 
 def test_a_lift_before_the_shared_smoother_is_one_strided_convolution() -> None:
-    grid = MgResNet((1, 1), (3, 5), share_B=True, num_classes=2, dtype=torch.float64).grids[1]
+    grid = grids_of(MgResNet((1, 1), (3, 5), share_B=True, num_classes=2, dtype=torch.float64))[1]
     kernel = torch.einsum("oikl,ij->ojkl", grid.B[0].weight, grid.B_pool.weight[:, :, 0, 0])
     r = torch.randn(2, 3, 7, 6, dtype=torch.float64)
     torch.testing.assert_close(grid.smooth(0, r), F.conv2d(r, kernel, stride=2, padding=1))

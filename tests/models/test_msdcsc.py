@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import MlCsc, MsdCsc
 from models.conversions import assert_converts
+from models.strategies import grids_of
 
 
 def count(model: nn.Module) -> int:
@@ -47,7 +48,7 @@ def test_without_normalization_a_layer_is_a_dense_dilated_layer_bit_for_bit() ->
     model = MsdCsc(blocks=1, layers=4, growth=3, stem_channels=2, dilations=2, unfold=0, norm="none").eval()
     x = model.stem(torch.randn(2, 3, 9, 8))
     expected = x
-    for i, layer in enumerate(model.grids[0].layers):
+    for i, layer in enumerate(grids_of(model)[0].layers):
         nn.init.uniform_(layer.b[expected.shape[1] :], -0.01, 0.01)
         dilation = i % 2 + 1
         new = F.conv2d(expected, layer.D.weight, padding=dilation, dilation=dilation)
@@ -73,7 +74,7 @@ def test_each_unfolding_is_evaluated_with_its_own_statistics(pursuit: Literal["l
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-    for layer in [layer for grid in model.grids for layer in grid.layers]:
+    for layer in [layer for grid in grids_of(model) for layer in grid.layers]:
         nn.init.normal_(layer.D.weight, std=0.3)
     x = torch.randn(64, 3, 16, 16, dtype=torch.float64)
     trained = model.train()(x)
@@ -120,9 +121,9 @@ def test_mlcsc_without_unfolding_is_a_plain_network() -> None:
     model = MlCsc(**CODING, unfold=0).eval()
     x = torch.randn(2, 3, 16, 16)
     z = x
-    for layer in model.grids[0][0].layers:
+    for layer in grids_of(model)[0][0].layers:
         z = F.relu(F.conv2d(z, layer.D.weight, stride=2, padding=1))
-    torch.testing.assert_close(model.grids[0][0](x), z)
+    torch.testing.assert_close(grids_of(model)[0][0](x), z)
 
 
 def test_digits_twins_are_made_by_arguments() -> None:

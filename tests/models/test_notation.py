@@ -17,7 +17,8 @@ def test_a_notation_reads_back_what_it_prints(notation: Notation) -> None:
 
 @given(NOTATIONS)
 def test_the_timm_name_and_stem_read_back_to_the_same_network(notation: Notation) -> None:
-    for stem in get_args(StemKind):
+    stems: tuple[StemKind, ...] = get_args(StemKind)
+    for stem in stems:
         assert Notation.from_timm_name(notation.timm_name(stem)) == (notation, stem)
 
 

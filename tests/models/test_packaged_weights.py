@@ -26,7 +26,9 @@ def test_the_stated_accuracy_is_measured_again(name: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", sorted(STATED))
 def test_the_weights_are_small_and_the_default(name: str) -> None:
-    assert packaged_weights(f"{name}.digits").stat().st_size < 1_000_000
+    path = packaged_weights(f"{name}.digits")
+    assert path is not None
+    assert path.stat().st_size < 1_000_000
     assert timm.is_model_pretrained(name)
     assert timm.get_pretrained_cfg(name).tag == "digits"
 

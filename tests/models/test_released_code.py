@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mgnet_models import MgNet
 from mgnet_models.weights.released_code import checkpoint_filter, from_authors, load_authors_checkpoint
-from models.strategies import disturb_norms
+from models.strategies import disturb_norms, grids_of
 
 State = tuple[Tensor, Tensor]  # u and f
 
@@ -88,7 +88,7 @@ def test_a_saved_file_loads_without_unpickling_code(released_and_ours: tuple[Rel
     released, ours = released_and_ours
     torch.save(released.state_dict(), tmp_path / "released.pt")
     load_authors_checkpoint(ours, tmp_path / "released.pt")
-    assert torch.equal(ours.grids[2].A.weight, released.layer2[1].A.weight)
+    assert torch.equal(grids_of(ours)[2].A.weight, released.get_parameter("layer2.1.A.weight"))
     with pytest.raises(ValueError, match=r"no checkpoint at .*nothing.pt"):
         load_authors_checkpoint(ours, tmp_path / "nothing.pt")
 
@@ -101,7 +101,7 @@ def test_the_file_that_the_released_training_script_saves_loads_too(
     saved = {"epoch": 3, "model_state_dict": released.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
     torch.save(saved, tmp_path / "released.pt")
     load_authors_checkpoint(ours, tmp_path / "released.pt")
-    assert torch.equal(ours.grids[2].A.weight, released.layer2[1].A.weight)
+    assert torch.equal(grids_of(ours)[2].A.weight, released.get_parameter("layer2.1.A.weight"))
 
 
 def test_timm_loads_such_a_file_as_pretrained_weights(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_timm_loads_such_a_file_as_pretrained_weights(tmp_path: Path) -> None:
     torch.save(released.state_dict(), tmp_path / "released.pt")
     overlay = {"file": str(tmp_path / "released.pt"), "num_classes": 100}
     model = timm.create_model("mgnet_2_2_2_2_c256_bl", pretrained=True, pretrained_cfg_overlay=overlay)
-    assert torch.equal(model.grids[3].B[0].weight, released.layer3[1].B.weight)
+    assert torch.equal(model.grids[3].B[0].weight, released.get_parameter("layer3.1.B.weight"))
 
 
 def test_our_own_keys_pass_unchanged(released_and_ours: tuple[Released, MgNet]) -> None:

@@ -51,7 +51,8 @@ def blocks(draw: st.DrawFn, corrects: bool = True, same_shape: bool = False) -> 
     block = ResCscBlock(
         c_in, channels, stride, lambda c: Threshold(c, DOUBLE), nn.ReLU, DOUBLE, corrects=corrects, step=draw(st.floats(0.05, 1.5))
     )
-    for norm in (block.norm_f, block.norm_u):
+    norms: list[Any] = [block.norm_f, block.norm_u]
+    for norm in norms:
         nn.init.uniform_(norm.b, -0.3, 0.3)
     return block, torch.randn(2, c_in, draw(st.integers(1, 7)), draw(st.integers(1, 7)), dtype=torch.float64)
 
@@ -59,8 +60,9 @@ def blocks(draw: st.DrawFn, corrects: bool = True, same_shape: bool = False) -> 
 @given(blocks())
 def test_the_block_is_one_ista_step_from_the_skip_also_in_the_form_with_four_convolutions(case: tuple[ResCscBlock, Tensor]) -> None:
     block, x = case
-    W, b, c = block.D2.weight, block.norm_u.b.view(1, -1, 1, 1), block.c
-    f = F.relu(F.conv2d(x, block.D1.weight, stride=block.stride, padding=1) + block.norm_f.b.view(1, -1, 1, 1))
+    b_f, b = (block.get_parameter(name).view(1, -1, 1, 1) for name in ("norm_f.b", "norm_u.b"))
+    W, c = block.D2.weight, block.c
+    f = F.relu(F.conv2d(x, block.D1.weight, stride=block.stride, padding=1) + b_f)
     start = torch.zeros_like(f)
     start[:, : x.shape[1]] = x[:, :, :: block.stride, :: block.stride]
 
@@ -99,7 +101,8 @@ def test_with_an_orthonormal_dictionary_and_unit_step_the_skip_cancels() -> None
 def test_variant_b_with_unit_step_is_the_basic_block_of_resnet() -> None:
     block = ResCscBlock(4, 4, 1, nn.BatchNorm2d, nn.ReLU, {}, corrects=False, step=1.0).eval()
     resnet = BasicBlock(4, 4).eval()
-    for norm in (block.norm_f, block.norm_u):
+    norms: list[Any] = [block.norm_f, block.norm_u]
+    for norm in norms:
         for tensor in (norm.weight, norm.bias, norm.running_mean):
             nn.init.uniform_(tensor, -1.0, 1.0)
     resnet.conv1.load_state_dict(block.D1.state_dict())

@@ -176,6 +176,6 @@ def test_settings_that_make_no_pursuit_are_refused() -> None:
     with pytest.raises(ValueError, match="unfold=-1 is no number of steps: use 0 for the feed-forward network"):
         Pursuit([], -1, "layered", False)
     with pytest.raises(ValueError, match="pursuit='local' is unknown: use 'layered' or 'global'"):
-        Pursuit([], 1, "local", False)
+        Pursuit([], 1, "local", False)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="stride=2 with an identity block"):
         Dictionary(1, 1, {}, std=1.0, stride=2, identity=True)

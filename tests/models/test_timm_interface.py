@@ -42,7 +42,8 @@ def test_all_feature_classes_agree_with_the_intermediates(family: str) -> None:
     expected = whole.forward_intermediates(x, intermediates_only=True)
     for feature_cls in FEATURE_CLASSES:
         torch.manual_seed(0)
-        wrapped = build(family, features_only=True, feature_cls=feature_cls).eval()
+        name, arguments = SMALL[family]
+        wrapped = timm.create_model(name, **arguments, features_only=True, feature_cls=feature_cls).eval()
         wrapped.load_state_dict(_renamed(whole, wrapped), strict=False)
         features = wrapped(x)
         features = list(features.values()) if isinstance(features, dict) else features
