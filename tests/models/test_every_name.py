@@ -38,7 +38,7 @@ def image(model: nn.Module, batch: int = 2) -> Tensor:
     return torch.empty(batch, *configuration(model)["input_size"], device="meta")
 
 
-def test_names_are_the_snapshot() -> None:
+def test_the_registered_names_are_those_of_the_snapshot() -> None:
     """`names.txt` is the list to grep; `python -m tests.models.snapshot` adds a new name, a lost one is an error."""
     assert list(registered_names()) == (HERE / "names.txt").read_text().split(), "run python -m tests.models.snapshot"
 
@@ -75,7 +75,7 @@ def model(name: str) -> Network:
     return create(name)
 
 
-def test_configuration_names_what_exists(model: Network) -> None:
+def test_the_configuration_names_what_exists(model: Network) -> None:
     cfg = configuration(model)
     modules = dict(model.named_modules())
     assert modules[cfg["first_conv"]].weight.dim() == 4
@@ -84,7 +84,7 @@ def test_configuration_names_what_exists(model: Network) -> None:
     assert cfg["paper_ids"] or cfg["paper_name"]
 
 
-def test_head_reads_the_features(model: Network) -> None:
+def test_the_head_reads_the_features(model: Network) -> None:
     features = model.forward_features(image(model))
     assert model.num_classes == configuration(model)["num_classes"] == model.forward_head(features).shape[1]
     assert features.shape[1] == model.num_features

@@ -78,7 +78,7 @@ def test_the_image_is_not_written_to() -> None:
     assert torch.equal(x, before)
 
 
-def test_bfloat16_stays_within_its_rounding() -> None:
+def test_the_folded_network_in_bfloat16_stays_within_its_rounding() -> None:
     model, x = network(), torch.randn(4, 3, 16, 16)
     wanted = model(x)
     seen = optimize_for_inference(model).bfloat16()(x.bfloat16())

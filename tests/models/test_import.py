@@ -75,6 +75,6 @@ def test_the_golden_file_imports_the_paper_and_layers_alone() -> None:
     assert done.stdout.split() == [f"mgnet_models.{name}" for name in modules]
 
 
-def test_dir_shows_the_public_names() -> None:
+def test_dir_of_the_package_shows_exactly_the_public_names() -> None:
     assert dir(mgnet_models) == sorted(mgnet_models.__all__)
     assert all(hasattr(mgnet_models, name) for name in mgnet_models.__all__)

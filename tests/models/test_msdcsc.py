@@ -126,13 +126,13 @@ def test_mlcsc_without_unfolding_is_a_plain_network() -> None:
     torch.testing.assert_close(grids_of(model)[0][0](x), z)
 
 
-def test_digits_twins_are_made_by_arguments() -> None:
+def test_small_networks_for_digits_are_made_by_arguments() -> None:
     x = torch.randn(2, 1, 8, 8)
-    twins = (
+    small = (
         ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8}),
         ("mlcsc", {"coding": (8, 16), "plain": ((32,),)}),
     )
-    for name, arguments in twins:
+    for name, arguments in small:
         assert timm.create_model(name, **arguments, in_chans=1, num_classes=10)(x).shape == (2, 10)
 
 

@@ -31,7 +31,7 @@ def test_the_latex_spelling_means_the_same(notation: Notation) -> None:
 
 @pytest.mark.parametrize("row", [row for row in table_rows() if row.model_printed.startswith("MgNet")], ids=lambda row: row.id)
 def test_every_mgnet_of_a_table_row_parses_to_its_registered_name(row: TableRow) -> None:
-    stem = "imagenet" if row.dataset == "ImageNet" else "cifar"
+    stem: StemKind = "imagenet" if row.dataset == "ImageNet" else "cifar"
     assert Notation.parse(row.model_printed).timm_name(stem) == row.model
 
 

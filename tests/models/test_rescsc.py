@@ -123,7 +123,7 @@ def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(optio
     assert_converts(model, x)
 
 
-def test_a_twin_for_digits_is_made_by_arguments_and_all_its_parameters_learn() -> None:
+def test_a_small_network_for_digits_is_made_by_arguments_and_all_its_parameters_learn() -> None:
     model = timm.create_model("rescsc20", blocks=(1, 1), channels=(4, 8), in_chans=1, num_classes=10)
     model(torch.randn(3, 1, 8, 8)).square().sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []

@@ -71,7 +71,7 @@ def test_the_command_shows_the_grids_of_one_network(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("arguments", [["mgnet_2_2_2_2_c257_bl"], ["--grids", "mgnet_2_2_2_2_c257_bl"]], ids=["table", "grids"])
-def test_an_unknown_name_is_refused_with_near_ones(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_an_unknown_name_is_refused_with_near_names(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: no network is named 'mgnet_2_2_2_2_c257_bl': did you mean mgnet_2_2_2_2_c256_bl")
