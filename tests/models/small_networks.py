@@ -7,9 +7,9 @@ does is tested beside it, as are the conversions of the baselines of Table 4.
 from typing import Any
 
 import timm
-from torch import nn
 
 import mgnet_models
+from mgnet_models.nn.classifier import Network
 
 __all__ = ["SMALL", "build", "mgnet_models"]
 
@@ -28,7 +28,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build(family: str, **kwargs: Any) -> nn.Module:
+def build(family: str, **kwargs: Any) -> Network:
     """The network of this family with further arguments of `timm.create_model`."""
     name, arguments = SMALL[family]
     return timm.create_model(name, **arguments, **kwargs)
