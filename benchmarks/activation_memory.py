@@ -25,7 +25,7 @@ from mgnet_train.train.allocator import set_allocator
 
 VARIANTS = (
     "residual channels_last winograd",  # first: the default, of which the costs are multiples
-    "literal",
+    "feature",
     "residual channels_last winograd selective",
     "residual channels_last winograd full",
     "residual channels_last winograd sublinear",
@@ -45,12 +45,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu on a busy machine, with --threads 1")
     parser.add_argument(
-        "--variants", nargs="+", default=list(VARIANTS), metavar="WORDS", help="the first is the default; literal too"
+        "--variants", nargs="+", default=list(VARIANTS), metavar="WORDS", help="the first is the default; feature too"
     )
     parser.add_argument("--grow", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if "literal" not in arguments.variants:
-        raise SystemExit("--variants: literal is missing, of which the saved bytes are shares: name it too")
+    if "feature" not in arguments.variants:
+        raise SystemExit("--variants: feature is missing, of which the saved bytes are shares: name it too")
     torch.set_num_threads(arguments.threads)
     if arguments.grow:
         print(json.dumps({"growth_mib": _growth(arguments)}))
@@ -68,7 +68,7 @@ def measure(nu: int, arguments: argparse.Namespace) -> dict[str, object]:
     check_training(model, variants, size=32)
     x, y = seeded_batch(32, arguments.batch, CLASSES)
     saved = [saved_bytes(one.network, lambda one=one: one.logits(one.images(x))) for one in variants]  # type: ignore[misc]
-    literal = saved[arguments.variants.index("literal")]
+    feature = saved[arguments.variants.index("feature")]
     shared = ["benchmarks.activation_memory", "--nu", str(nu), "--channels", str(arguments.channels)]
     shared += ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
     growth = [run([*shared, "--grow", words], _RETURNED)["growth_mib"] for words in arguments.variants]
@@ -76,7 +76,7 @@ def measure(nu: int, arguments: argparse.Namespace) -> dict[str, object]:
     columns = {
         "time, none = 1": [f"{1 / row.ratio:.2f}" for row in rows],
         "saved MiB": [f"{count / 2**20:.1f}" for count in saved],
-        "saved, feature form = 1": [f"{count / literal:.3f}" for count in saved],
+        "saved, feature form = 1": [f"{count / feature:.3f}" for count in saved],
         "RSS growth MiB": [f"{value:.0f}" for value in growth],
     }
     print_timing(f"memory, {notation}, batch {arguments.batch}", rows, columns)
@@ -89,7 +89,7 @@ def _growth(arguments: argparse.Namespace) -> float:
     one = variant(mgnet(f"MgNet[{arguments.nu[0]},2,2,2]-[{arguments.channels}]-B^l"), arguments.grow)
     step = one.training_step(*seeded_batch(32, arguments.batch, CLASSES))
     step()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest mark starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest mark starts again
     before = _status("VmRSS")
     step()
     return (_status("VmHWM") - before) / 1024

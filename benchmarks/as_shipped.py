@@ -1,9 +1,9 @@
 """How long does a training step take in a process as it comes, and in one set up as mgnet-train sets itself up?
 
 python -m benchmarks.as_shipped [--channels 64 256] [--rounds 3] [--authors CHECKOUT]
-The allocator belongs to the process, so each variant is a process of its own, in turn. As it comes: the literal network
+The allocator belongs to the process, so each variant is a process of its own, in turn. As it comes: the feature form
 (or the authors'), float32, the system's allocator. mgnet-train: the residual form, channels_last and kept memory, in its
-two tiers, and the short way of convolutions where it pays.
+two precisions, and Winograd convolutions where they pay.
 Kept memory needs some steps until no new page is touched, so four go before the timed ones.
 """
 
@@ -25,10 +25,10 @@ from mgnet_train.train.allocator import set_allocator
 
 # Name -> words of the variant, and the allocator of its process.
 PROCESSES = {
-    "as shipped": ("literal", "system"),
-    "literal, memory kept": ("literal", "keep"),
-    "mgnet-train exact": ("residual channels_last winograd", "keep"),
-    "mgnet-train fast": ("residual channels_last winograd bf16", "keep"),
+    "as shipped": ("feature", "system"),
+    "feature, memory kept": ("feature", "keep"),
+    "mgnet-train deterministic": ("residual channels_last winograd", "keep"),
+    "mgnet-train mixed": ("residual channels_last winograd bf16", "keep"),
 }
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images in a step (128 up to 64 channels, else 64)")
     parser.add_argument("--steps", type=int, default=6, help="timed steps of each process, after four")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code, instead of the literal form here")
+    parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code, instead of the feature form here")
     parser.add_argument("--process", choices=list(PROCESSES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.process:
@@ -68,7 +68,7 @@ def _steps(arguments: argparse.Namespace) -> dict[str, float]:
     from benchmarks.variants import CLASSES, authors_variant, mgnet, variant
 
     model = mgnet(f"MgNet[2,2,2,2]-[{arguments.channels[0]}]-B^l")
-    of_authors = arguments.authors and words == "literal"
+    of_authors = arguments.authors and words == "feature"
     chosen = authors_variant(arguments.authors, model.notation) if of_authors else variant(model, words)
     chosen.network.train()
     step = chosen.training_step(*seeded_batch(32, arguments.batch, CLASSES))

@@ -18,7 +18,9 @@ from benchmarks.report import print_table, write
 from benchmarks.timing import CLOCKS, in_turn
 from mgnet_train.train.allocator import set_allocator
 
-_ANY_SIZE = mgnet_kernels.Policy(min_channels_float32=1, min_channels_bfloat16=1, min_tiles=1).as_arguments()
+_ANY_SIZE = mgnet_kernels.Policy(
+    min_channels_float32=1, min_channels_bfloat16=1, min_tiles_float32=1, min_tiles_bfloat16=1
+).as_arguments()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """How many training images a second: the data path of mgnet-train against a per-sample torchvision DataLoader.
 
 python -m benchmarks.data_path [--images 10000] [--rounds 3]
-Both deliver shifted, mirrored, normalised float32 batches of 128 CIFAR-sized images (made up, since only the time counts),
+Both deliver shifted, mirrored, normalized float32 batches of 128 CIFAR-sized images (made up, since only the time counts),
 each with one torch thread, in turn. The baseline is the DataLoader with two workers, its fastest on two cores.
 """
 

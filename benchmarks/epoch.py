@@ -2,7 +2,7 @@
 
 python -m benchmarks.epoch [--channels 64] [--images 5120] [--rounds 3] [--authors CHECKOUT]
 Each loop is a process of its own, in turn. The authors' loop: a DataLoader with four workers and PIL transforms, the
-literal network, SGD, the system's allocator, float32. mgnet-train's: images resident in memory, its optimizer and step,
+feature form, SGD, the system's allocator, float32. mgnet-train's: images resident in memory, its optimizer and step,
 its allocator, in both precisions. The rate is that of all batches but the first four.
 The authors also pass over the training images a second time each epoch, to count right answers: that is not counted.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--images", type=int, default=5120)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code, instead of the literal form here")
+    parser.add_argument("--authors", type=Path, help="a checkout of the authors' released code, instead of the feature form here")
     parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.loop:
@@ -62,7 +62,7 @@ def _authors_steps(arguments: argparse.Namespace) -> Iterator[None]:
     from benchmarks.variants import authors_variant, mgnet, variant
 
     model = mgnet(f"MgNet[2,2,2,2]-[{arguments.channels}]-B^l")
-    chosen = authors_variant(arguments.authors, model.notation) if arguments.authors else variant(model, "literal")
+    chosen = authors_variant(arguments.authors, model.notation) if arguments.authors else variant(model, "feature")
     network = chosen.network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for x, y in loader(resident(arguments.images), batch=BATCH, workers=4):

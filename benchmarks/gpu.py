@@ -2,7 +2,7 @@
 
 python -m benchmarks.gpu [--authors CHECKOUT]            on a machine with a CUDA device, ten to twenty minutes
 python -m benchmarks.gpu --device cpu --tiny             checks that the benchmark itself works, with small networks
-Baseline: the literal network as it comes, eager, float32 (convolutions in TF32, torch's default), NCHW. The peak is that of
+Baseline: the feature form as it comes, eager, float32 (convolutions in TF32, torch's default), NCHW. The peak is that of
 a bfloat16 matrix product of 8192 x 8192, measured here.
 """
 
@@ -50,11 +50,11 @@ TINY = (
 )
 # Words of the variant, whether TF32 is allowed, and how it is executed.
 EXECUTIONS = (
-    ("literal", True, "eager"),
-    ("literal", False, "eager"),
+    ("feature", True, "eager"),
+    ("feature", False, "eager"),
     ("residual", True, "eager"),
     ("residual channels_last", True, "eager"),
-    ("literal bf16", True, "eager"),
+    ("feature bf16", True, "eager"),
     ("residual channels_last bf16", True, "eager"),
     ("residual channels_last bf16 selective", True, "eager"),
     ("residual channels_last bf16", True, "compiled"),
@@ -113,21 +113,21 @@ def _executions(case: Case, model: MgNet, arguments: argparse.Namespace) -> Iter
 
 
 def _step(chosen: Variant, execution: str, x: Tensor, y: Tensor, *, tf32: bool) -> Callable[[], None]:
-    """A training step; the optimiser is fused on CUDA where the baseline's is torch's default."""
+    """A training step; the optimizer is fused on CUDA where the baseline's is torch's default."""
     forward: Callable[[Tensor], Tensor] = chosen.logits
     if execution != "eager":
         mode = "reduce-overhead" if "graphs" in execution else "default"
         forward = torch.compile(forward, mode=mode)
     x = chosen.images(x)
     fused = x.device.type == "cuda" and execution != "eager"
-    optimiser = torch.optim.SGD(chosen.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=fused)
+    optimizer = torch.optim.SGD(chosen.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=fused)
 
     def step() -> None:
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(forward(x).float(), y).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -52,9 +52,9 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
         assert theirs.ours is not None
         model = theirs.ours
         variants.append(theirs)
-    variants += [variant(model, text) for text in ("literal", "residual", "residual channels_last")]
+    variants += [variant(model, text) for text in ("feature", "residual", "residual channels_last")]
     variants += [_folded(model, winograd=False), _folded(model)]
-    variants += [variant(model, text) for text in ("literal bf16", "residual channels_last bf16")]
+    variants += [variant(model, text) for text in ("feature bf16", "residual channels_last bf16")]
     variants.append(_folded(model, bf16=True))
     if arguments.compile:
         variants += [_compiled(_folded(model)), _compiled(_folded(model, bf16=True))]
@@ -62,18 +62,18 @@ def measure(notation: str, channels: int, arguments: argparse.Namespace, peak: d
     x, _ = seeded_batch(arguments.size, batch, CLASSES)
     runs = {candidate.name: candidate.inference(x) for candidate in variants}
     flops = flops_of(runs["residual"])
-    literal_flops = flops_of(runs["literal"])
+    feature_flops = flops_of(runs["feature"])
     rows = in_turn(runs, rounds=arguments.rounds, clock=arguments.clock)
     speeds = []
     for row in rows:
-        mine = literal_flops if row.name.startswith(("literal", "authors")) else flops
+        mine = feature_flops if row.name.startswith(("feature", "authors")) else flops
         speeds.append(achieved(mine, row.median, peak.get("bf16" if "bf16" in row.name else "fp32", 0)))
     print_timing(f"inference, {notation}, batch {batch}", rows, {"GFLOP/s (of FMA peak)": speeds})
     return {
         "notation": notation,
         "batch": batch,
         "relative_errors": errors,
-        "flops": {"residual": flops, "literal": literal_flops},
+        "flops": {"residual": flops, "feature": feature_flops},
         "rows": [row.as_json() for row in rows],
     }
 

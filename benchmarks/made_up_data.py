@@ -24,7 +24,7 @@ def resident(images: int) -> ResidentDataset:
 
 
 class _Pictures(Dataset[Any]):
-    """One PIL image after the other, cropped, mirrored and normalised on its own, as torchvision's CIFAR does."""
+    """One PIL image after the other, cropped, mirrored and normalized on its own, as torchvision's CIFAR does."""
 
     def __init__(self, data: ResidentDataset) -> None:
         self._pixels = data.train.images.permute(0, 2, 3, 1).contiguous().numpy()

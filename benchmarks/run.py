@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-_STEPS = ("literal", "residual channels_last winograd", "residual channels_last winograd bf16")
+_STEPS = ("feature", "residual channels_last winograd", "residual channels_last winograd bf16")
 _MEMORY = (
     "residual channels_last winograd",
-    "literal",
+    "feature",
     "residual channels_last winograd selective",
     "residual channels_last winograd sublinear",
 )

@@ -2,11 +2,11 @@
 
 A result at the end of a chain of K additions and multiplications, each off by at most u of its size, errs by at most K u
 of its size, and by sqrt(K) u if the errors are independent; K adds 9 c for each convolution and b h w for each set of
-batch statistics of the literal form. It takes the conditioning of each operation as 1: a scale, not a proof, but a wrong
+batch statistics of the feature form. It takes the conditioning of each operation as 1: a scale, not a proof, but a wrong
 form is wrong in its first digits.
 
-In float64 (u = 2^-53) logits and gradients of each variant must lie within 2 K u of the literal form. In the precision
-that is timed, logits must: in float32 within 2 sqrt(K) u; in bfloat16 within twice the literal form's own error. Gradients
+In float64 (u = 2^-53) logits and gradients of each variant must lie within 2 K u of the feature form. In the precision
+that is timed, logits must: in float32 within 2 sqrt(K) u; in bfloat16 within twice the feature form's own error. Gradients
 are no measure there: one ReLU that rounding switches changes them by far more than rounding.
 """
 
@@ -34,7 +34,7 @@ def check_training(model: MgNet, variants: Sequence[Variant], *, size: int) -> d
     x, y = _batch(model, size)
     errors = {}
     with _float64():
-        right = _training(variant(copy.deepcopy(model).double(), "literal"), x.double(), y)
+        right = _training(variant(copy.deepcopy(model).double(), "feature"), x.double(), y)
         for candidate in variants:
             exact = replace(copy.deepcopy(candidate), bf16=False)
             exact.network.double()
@@ -46,9 +46,9 @@ def check_training(model: MgNet, variants: Sequence[Variant], *, size: int) -> d
 def check_logits(model: MgNet, variants: Sequence[Variant], *, size: int) -> dict[str, dict[str, float]]:
     """Relative errors of each variant's logits in eval mode and the precision that is timed, as `check_training`."""
     x, _ = _batch(model, size)
-    double = variant(copy.deepcopy(model).double(), "literal")
+    double = variant(copy.deepcopy(model).double(), "feature")
     right = _inference(double, x.double())
-    own = max(_errors(_inference(variant(model, "literal bf16"), x), right).values())
+    own = max(_errors(_inference(variant(model, "feature bf16"), x), right).values())
     float32 = math.sqrt(chain_length(model, size)) * 2.0**-24
     errors = {}
     for candidate in variants:
@@ -58,7 +58,7 @@ def check_logits(model: MgNet, variants: Sequence[Variant], *, size: int) -> dic
 
 
 def chain_length(model: MgNet, size: int) -> int:
-    """Additions and multiplications in a chain through the literal form: its convolutions and batch statistics."""
+    """Additions and multiplications in a chain through the feature form: its convolutions and batch statistics."""
     nu, channels = model.notation.nu, max(model.notation.c_u + model.notation.c_f)
     convolutions = 1 + sum(2 * count for count in nu) + 3 * (len(nu) - 1)
     norms = 1 + sum(2 * count for count in nu) + 2 * (len(nu) - 1)

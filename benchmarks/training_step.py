@@ -1,7 +1,7 @@
-"""How long does one training step take in each form, layout, precision and memory mode, at equal function?
+"""How long does one training step take in each form, layout, precision and recompute mode, at equal function?
 
 python -m benchmarks.training_step [--channels 64 256] [--rounds 7] [--authors CHECKOUT]
-The share of the peak counts the multiply-adds of direct convolutions, of which the short way (winograd) needs fewer.
+The share of the peak counts the multiply-adds of direct convolutions, of which Winograd needs fewer.
 The allocator keeps freed memory for all variants alike (see benchmarks.as_shipped for the other comparison).
 """
 
@@ -20,13 +20,13 @@ from benchmarks.variants import CLASSES, Variant, authors_variant, mgnet, varian
 from mgnet_train.train.allocator import set_allocator
 
 VARIANTS = (
-    "literal",
+    "feature",
     "residual",
     "residual channels_last",
     "residual channels_last winograd",
     "residual channels_last winograd selective",
     "residual channels_last winograd full",
-    "literal bf16",
+    "feature bf16",
     "residual channels_last bf16",
     "residual channels_last winograd bf16",
 )

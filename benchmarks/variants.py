@@ -1,4 +1,4 @@
-"""The networks that are compared: one set of weights, executed in different forms, layouts, precisions and memory modes."""
+"""The networks that are compared: one set of weights, executed in different forms, layouts, precisions and recompute modes."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Variant:
     def training_step(self, x: Tensor, y: Tensor) -> Callable[[], None]:
         """Forward pass, loss, backward pass and update, as one call."""
         x = self.images(x)
-        optimiser = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+        optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
         def step() -> None:
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(self.logits(x).float(), y).backward()
-            optimiser.step()
+            optimizer.step()
 
         return step
 
@@ -97,8 +97,12 @@ def _disturb_norms(model: nn.Module) -> None:
 
 
 def variant(model: MgNet, text: str) -> Variant:
-    """A copy of `model` executed as the words say: literal or residual, then channels_last, bf16, winograd, a recompute mode."""
+    """A copy of `model` executed as the words say: feature or residual, then channels_last, bf16, winograd, a recompute mode."""
     words = text.split()
+    known = ("feature", "residual", "channels_last", "bf16", "winograd", *RECOMPUTE_MODES)
+    for word in words:
+        if word not in known:
+            raise SystemExit(f"variant {text!r}: {word!r} is unknown: use {', '.join(known)}")
     network = copy.deepcopy(model)
     for word in words[1:]:
         if word in RECOMPUTE_MODES:
@@ -111,7 +115,7 @@ def variant(model: MgNet, text: str) -> Variant:
     return Variant(
         name=text,
         network=network,
-        forward=network.forward_feature_form if words[0] == "literal" else network,
+        forward=network.forward_feature_form if words[0] == "feature" else network,
         channels_last=channels_last,
         bf16="bf16" in words,
     )

@@ -7,9 +7,9 @@ does is tested beside it, as are the conversions of the baselines of Table 4.
 from typing import Any
 
 import timm
-from torch import nn
 
 import mgnet_models
+from mgnet_models.nn.classifier import Network
 
 __all__ = ["SMALL", "build", "mgnet_models"]
 
@@ -23,11 +23,12 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "gdfi_both_pre": ("gdfi_both_pre", {"notation": "MgNet[2,2]-[(6,4),(5,8)]-B^{l,i}", "num_classes": 5}),
     "rescsc": ("rescsc20", {"blocks": (1, 1), "channels": (4, 8), "num_classes": 5}),
     "msdcsc": ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8, "num_classes": 5}),
+    "plain": ("plain20", {"convolutions": (1, 2), "channels": (4, 8), "num_classes": 5}),
     "mgnet_224": ("mgnet", {"notation": "MgNet[2,2]-[8]-B^l", "stem": "imagenet", "num_classes": 5}),
 }
 
 
-def build(family: str, **kwargs: Any) -> nn.Module:
+def build(family: str, **kwargs: Any) -> Network:
     """The network of this family with further arguments of `timm.create_model`."""
     name, arguments = SMALL[family]
     return timm.create_model(name, **arguments, **kwargs)

@@ -1,31 +1,28 @@
 """Strategies and helpers that the tests of mgnet_models share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mgnet_models import MgNet, Notation
+from mgnet_models import MgNet
+from mgnet_models.nn.classifier import Network
+from mgnet_verify.testing.cases import notations
 
-
-@st.composite
-def _notations(draw: st.DrawFn) -> Notation:
-    grids = draw(st.integers(1, 3))
-    counts = st.lists(st.integers(1, 3), min_size=grids, max_size=grids).map(tuple)
-    channels = st.lists(st.integers(1, 4), min_size=grids, max_size=grids).map(tuple)
-    return Notation(nu=draw(counts), c_u=draw(channels), c_f=draw(channels), share_B=draw(st.booleans()))
+NOTATIONS = notations(channels=4)
 
 
 @st.composite
 def _networks(draw: st.DrawFn) -> tuple[MgNet, Tensor]:
     """A MgNet in double precision with lively norms, and images of any size, batch 1 included."""
-    notation = draw(_notations())
+    notation = draw(NOTATIONS)
     torch.manual_seed(draw(st.integers(0, 2**31)))
     model = MgNet(notation, in_chans=draw(st.integers(1, 3)), num_classes=3, dtype=torch.float64).eval()
     disturb_norms(model)
     size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    return model, torch.randn(draw(st.integers(1, 3)), model.stem.theta.in_channels, *size, dtype=torch.float64)
+    return model, torch.randn(draw(st.integers(1, 3)), model.in_chans, *size, dtype=torch.float64)
 
 
 def disturb_norms(model: nn.Module) -> None:
@@ -36,12 +33,18 @@ def disturb_norms(model: nn.Module) -> None:
                 if module.affine:
                     module.weight.uniform_(-1.5, 1.5)
                     module.bias.uniform_(-0.5, 0.5)
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.uniform_(-0.5, 0.5)
                 module.running_var.uniform_(0.5, 2.0)
 
 
-NOTATIONS = _notations()
 NETWORKS = _networks()
+
+
+def grids_of(model: Network) -> list[Any]:
+    """The grids of a network, typed as Any: a family's operators are attributes that `nn.Module` does not declare."""
+    return list(model.grids)
 
 
 def count_calls(model: nn.Module, call: Callable[[], object]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -10,20 +11,21 @@ from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from mgnet_models import load_checkpoint, save_checkpoint
+from mgnet_models import MgNet, load_checkpoint, save_checkpoint
 
-NAME, ARGS = "mgnet", {"notation": "MgNet[2,1]-[(4,3),(5,6)]-B^l", "in_chans": 1, "num_classes": 3}
+NAME = "mgnet"
+ARGS: dict[str, Any] = {"notation": "MgNet[2,1]-[(4,3),(5,6)]-B^l", "in_chans": 1, "num_classes": 3}
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def checkpoint(tmp_path: Path) -> tuple[MgNet, Path]:
     model = timm.create_model(NAME, **ARGS).eval()
     path = tmp_path / "model.safetensors"
     save_checkpoint(model, path, model_name=NAME, model_args=ARGS)
     return model, path
 
 
-def test_a_saved_model_comes_back_bit_for_bit(checkpoint):
+def test_a_saved_model_comes_back_bit_for_bit(checkpoint: tuple[MgNet, Path]) -> None:
     model, path = checkpoint
     loaded = load_checkpoint(path)
     assert loaded.notation == model.notation
@@ -32,12 +34,12 @@ def test_a_saved_model_comes_back_bit_for_bit(checkpoint):
         assert torch.equal(loaded.state_dict()[key], tensor), key
 
 
-def test_saving_leaves_one_file(checkpoint):
+def test_saving_leaves_one_file(checkpoint: tuple[MgNet, Path]) -> None:
     _, path = checkpoint
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_equal_models_give_equal_files(checkpoint, tmp_path):
+def test_equal_models_give_equal_files(checkpoint: tuple[MgNet, Path], tmp_path: Path) -> None:
     model, path = checkpoint
     for attempt in range(5):
         again = tmp_path / f"again{attempt}.safetensors"
@@ -45,27 +47,35 @@ def test_equal_models_give_equal_files(checkpoint, tmp_path):
         assert again.read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("description", ["no JSON", "[]", '{"model": 3, "model_args": {}}', '{"model": "mgnet", "model_args": []}'])
-def test_a_corrupt_description_is_refused(tmp_path, description):
+@pytest.mark.parametrize(
+    "description",
+    ["no JSON", "[]", '{"model": 3, "model_args": {}}', '{"model": "mgnet", "model_args": []}'],
+    ids=["no JSON", "a list", "a number as name", "a list as arguments"],
+)
+def test_a_corrupt_description_is_refused(tmp_path: Path, description: str) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors", {"mgnet": description})
     with pytest.raises(ValueError, match="has a corrupt description"):
         load_checkpoint(tmp_path / "w.safetensors")
 
 
-def test_saving_into_a_missing_folder_leaves_nothing(tmp_path):
+def test_saving_into_a_missing_folder_leaves_nothing(tmp_path: Path) -> None:
     model = timm.create_model(NAME, **ARGS)
     with pytest.raises(Exception, match=r"folder .* does not exist"):
         save_checkpoint(model, tmp_path / "missing" / "model.safetensors", model_name=NAME, model_args=ARGS)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no checkpoint at .*nothing.safetensors: give the path of a .safetensors file"):
         load_checkpoint(tmp_path / "nothing.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04K*.", b"\xff" * 64])
-def test_a_file_in_another_format_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\x80\x04K*.", b"\xff" * 64],
+    ids=["empty", "JSON", "pickle", "absurd header length"],
+)
+def test_a_file_in_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is not a readable safetensors file") as error:
@@ -73,20 +83,20 @@ def test_a_file_in_another_format_is_refused(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_a_truncated_file_is_refused(checkpoint):
+def test_a_truncated_file_is_refused(checkpoint: tuple[MgNet, Path]) -> None:
     _, path = checkpoint
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load_checkpoint(path)
 
 
-def test_a_file_without_description_is_refused(tmp_path):
+def test_a_file_without_description_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"does not say which model it holds: write it with mgnet_models.save_checkpoint"):
         load_checkpoint(tmp_path / "w.safetensors")
 
 
-def test_weights_of_another_model_are_refused_in_one_line(checkpoint, tmp_path):
+def test_weights_of_another_model_are_refused_in_one_line(checkpoint: tuple[MgNet, Path], tmp_path: Path) -> None:
     model, _ = checkpoint
     path = tmp_path / "other.safetensors"
     save_checkpoint(model, path, model_name=NAME, model_args=ARGS | {"num_classes": 4})
@@ -96,7 +106,9 @@ def test_weights_of_another_model_are_refused_in_one_line(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda m: torch.compile(m, backend="eager"), nn.DataParallel, ModelEmaV3], ids=["compile", "parallel", "ema"]
+    "wrap",
+    [lambda m: torch.compile(m, backend="eager"), nn.DataParallel, ModelEmaV3],
+    ids=["compiled", "data parallel", "averaged"],
 )
 def test_a_wrapped_model_is_saved_without_its_wrapper(wrap: Callable[[nn.Module], nn.Module], tmp_path: Path) -> None:
     model = timm.create_model(NAME, **ARGS).eval()

@@ -5,18 +5,19 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
-from mgnet_models import to_mgnet, to_preact_resnet
-from models.strategies import NETWORKS, NOTATIONS
+from mgnet_models import MgNet, Notation, to_mgnet, to_preact_resnet
+from models.strategies import NETWORKS, NOTATIONS, grids_of
 
 
-def residuals(model, x):
-    """f^l - A^l * u^l at the end of each grid by the literal form, A applied from its weight."""
+def residuals(model: MgNet, x: Tensor) -> list[Tensor]:
+    """f^l - A^l * u^l at the end of each grid by the feature form, A applied from its weight."""
     _, f = model.stem(x)
     u = f.new_zeros((f.shape[0], model.notation.c_u[0], *f.shape[2:]))
-    found, fine = [], None
-    for grid in model.grids:
+    found: list[Tensor] = []
+    fine = None
+    for grid in grids_of(model):
         if fine is not None:
             u, f = grid.transfer.feature_form(u, f, fine.A, grid.A)
         u = grid.feature_iteration(u, f)
@@ -25,11 +26,11 @@ def residuals(model, x):
     return found
 
 
-def integer_weights(model, seed):
+def integer_weights(model: nn.Module, seed: int) -> None:
     """Small integers for every weight and norms that map integers to integers, so that float64 is exact."""
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(tensor, low, high):
+    def draw(tensor: Tensor, low: int, high: int) -> None:
         tensor.copy_(torch.randint(low, high + 1, tensor.shape, generator=generator))
 
     with torch.no_grad():
@@ -39,23 +40,26 @@ def integer_weights(model, seed):
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 draw(module.weight, -1, 1)
                 draw(module.bias, -3, 3)
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 draw(module.running_mean, -3, 3)
                 module.running_var.fill_(1.0 - module.eps)
 
 
 @given(NETWORKS, st.integers(0, 2**31))
-def test_residuals_agree_on_every_grid_bit_for_bit(network, seed):
+def test_residuals_agree_on_every_grid_bit_for_bit(network: tuple[MgNet, Tensor], seed: int) -> None:
     model, x = network
     integer_weights(model, seed)
     x = (8 * x).round()
     found = to_preact_resnet(model).forward_intermediates(x, intermediates_only=True)
+    assert isinstance(found, list)
     wanted = residuals(model, x)
     assert max(tensor.abs().max() for tensor in wanted) < 2**45
     assert all(torch.equal(r, s) for r, s in zip(found, wanted, strict=True))
 
 
 @given(NETWORKS)
-def test_residuals_agree_in_training_mode_too(network):
+def test_residuals_agree_in_training_mode_too(network: tuple[MgNet, Tensor]) -> None:
     model, x = network
     x = torch.cat([x, x + 1, x * 2])
     model.train()
@@ -65,7 +69,7 @@ def test_residuals_agree_in_training_mode_too(network):
 
 
 @given(NETWORKS)
-def test_there_and_back_is_the_same_network_bit_for_bit(network):
+def test_there_and_back_is_the_same_network_bit_for_bit(network: tuple[MgNet, Tensor]) -> None:
     model, x = network
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     back = to_mgnet(to_preact_resnet(model), completed_by=model)
@@ -77,9 +81,9 @@ def test_there_and_back_is_the_same_network_bit_for_bit(network):
 
 
 @given(NETWORKS)
-def test_the_way_back_takes_pi_and_classifier_from_the_given_network_alone(network):
+def test_the_way_back_takes_pi_and_classifier_from_the_given_network_alone(network: tuple[MgNet, Tensor]) -> None:
     model, _ = network
-    other = type(model)(model.notation, in_chans=model.stem.theta.in_channels, num_classes=3, dtype=torch.float64).eval()
+    other = type(model)(model.notation, in_chans=model.in_chans, num_classes=3, dtype=torch.float64).eval()
     back = to_mgnet(to_preact_resnet(model), completed_by=other).state_dict()
     for key, tensor in model.state_dict().items():
         from_other = "Pi" in key or key.startswith("head.")
@@ -87,7 +91,7 @@ def test_the_way_back_takes_pi_and_classifier_from_the_given_network_alone(netwo
 
 
 @given(NETWORKS)
-def test_the_residual_network_has_no_interpolation(network):
+def test_the_residual_network_has_no_interpolation(network: tuple[MgNet, Tensor]) -> None:
     model, _ = network
     converted = to_preact_resnet(model)
     assert not any("Pi" in key for key in converted.state_dict())
@@ -95,14 +99,14 @@ def test_the_residual_network_has_no_interpolation(network):
 
 
 @given(NOTATIONS)
-def test_different_notations_are_refused(notation):
+def test_different_notations_are_refused(notation: Notation) -> None:
     small = timm.create_model("mgnet", notation="MgNet[1]-[5]-B^l")
     other = timm.create_model("mgnet", notation=str(notation))
     with pytest.raises(ValueError, match="they must be of one notation"):
         to_mgnet(to_preact_resnet(other), completed_by=small)
 
 
-def test_a_classifier_on_the_residual_can_be_trained():
+def test_a_classifier_on_the_residual_can_be_trained() -> None:
     model = to_preact_resnet(timm.create_model("mgnet", notation="MgNet[2,1]-[(4,3),(5,6)]-B^l"))
     model.reset_classifier(7)
     model(torch.randn(4, 3, 8, 8)).square().sum().backward()

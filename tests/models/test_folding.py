@@ -1,27 +1,29 @@
 """The folded network computes the function of the network it was made from, in fewer operations."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
 import timm
 import torch
 from hypothesis import given
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from mgnet_models import optimize_for_inference
-from models.strategies import NETWORKS, count_calls, disturb_norms
+from mgnet_models import MgNet, optimize_for_inference
+from models.strategies import NETWORKS, count_calls, disturb_norms, grids_of
 
 
-def network(notation="MgNet[2,1]-[(6,4),(5,7)]-B^l", **options):
+def network(notation: str = "MgNet[2,1]-[(6,4),(5,7)]-B^l", **options: Any) -> MgNet:
     model = timm.create_model("mgnet", notation=notation, num_classes=4, **options).eval()
     disturb_norms(model)
     return model
 
 
 @given(NETWORKS)
-def test_folding_changes_the_logits_by_rounding_only(generated):
+def test_folding_changes_the_logits_by_rounding_only(generated: tuple[MgNet, Tensor]) -> None:
     model, x = generated
     wanted = model(x)
     folded = optimize_for_inference(model)
@@ -30,7 +32,7 @@ def test_folding_changes_the_logits_by_rounding_only(generated):
 
 
 @given(NETWORKS)
-def test_a_folded_network_runs_the_convolutions_of_the_residual_form_and_no_normalisation(generated):
+def test_a_folded_network_runs_the_convolutions_of_the_residual_form_and_no_normalization(generated: tuple[MgNet, Tensor]) -> None:
     model, x = generated
     plain, folded = count_calls(model, lambda: model(x)), optimize_for_inference(model)
     assert sum(count_calls(folded, lambda: folded(x)).values()) == sum(plain.values())
@@ -45,14 +47,15 @@ def test_a_folded_network_runs_the_convolutions_of_the_residual_form_and_no_norm
         {"transfer_linear": True, "transfer_kernel": 1},
         {"drop_rate": 0.5, "drop_path_rate": 0.5},
     ],
+    ids=["ImageNet stem", "GELU", "linear 1x1 transfers", "dropout"],
 )
-def test_the_networks_options_are_folded_too(options):
+def test_the_networks_options_are_folded_too(options: dict[str, Any]) -> None:
     model = network(dtype=torch.float64, **options)
     x = torch.randn(2, 3, 33, 31, dtype=torch.float64)
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
 
 
-def test_a_network_in_training_mode_is_folded_with_its_running_statistics_and_stays_in_training_mode():
+def test_a_network_in_training_mode_is_folded_with_its_running_statistics_and_stays_in_training_mode() -> None:
     model = network(dtype=torch.float64)
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     wanted = model(x)
@@ -60,7 +63,7 @@ def test_a_network_in_training_mode_is_folded_with_its_running_statistics_and_st
     assert model.training
 
 
-def test_the_folded_network_shares_no_memory_with_its_origin_and_needs_no_gradients():
+def test_the_folded_network_shares_no_memory_with_its_origin_and_needs_no_gradients() -> None:
     model = network()
     folded = optimize_for_inference(model)
     mine = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
@@ -68,14 +71,14 @@ def test_the_folded_network_shares_no_memory_with_its_origin_and_needs_no_gradie
     assert not folded(torch.randn(1, 3, 8, 8)).requires_grad
 
 
-def test_the_image_is_not_written_to():
+def test_the_image_is_not_written_to() -> None:
     x = torch.randn(2, 3, 8, 8)
     before = x.clone()
     optimize_for_inference(network())(x)
     assert torch.equal(x, before)
 
 
-def test_bfloat16_stays_within_its_rounding():
+def test_the_folded_network_in_bfloat16_stays_within_its_rounding() -> None:
     model, x = network(), torch.randn(4, 3, 16, 16)
     wanted = model(x)
     seen = optimize_for_inference(model).bfloat16()(x.bfloat16())
@@ -83,22 +86,23 @@ def test_bfloat16_stays_within_its_rounding():
     assert (seen.float() - wanted).norm() <= 2**-5 * wanted.norm()
 
 
-@pytest.mark.parametrize("notation", ["MgNet[2,1]-[(6,4),(5,7)]-B^l", "MgNet[2,2]-[4]-B^{l,i}"])
-def test_the_folded_network_compiles_without_a_graph_break(notation):
+@pytest.mark.parametrize("notation", ["MgNet[2,1]-[(6,4),(5,7)]-B^l", "MgNet[2,2]-[4]-B^{l,i}"], ids=["shared B", "own B"])
+def test_the_folded_network_compiles_without_a_graph_break(notation: str) -> None:
     folded, x = optimize_for_inference(network(notation)), torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(torch.compile(folded, backend="eager", fullgraph=True)(x), folded(x))
 
 
 @pytest.mark.nightly
-def test_inductor_compiles_the_folded_network_with_frozen_weights():
+def test_inductor_compiles_the_folded_network_with_frozen_weights() -> None:
     folded, x = optimize_for_inference(network()), torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(folded, options={"freezing": True})(x), folded(x), rtol=1e-4, atol=1e-5)
 
 
-def test_the_folded_network_goes_to_onnx_without_a_normalisation(tmp_path):
+def test_the_folded_network_goes_to_onnx_without_a_normalization(tmp_path: Path) -> None:
     folded, x = optimize_for_inference(network()), torch.randn(2, 3, 16, 16)
     program = torch.onnx.export(folded, (x,), dynamo=True, verbose=False)
+    assert program is not None
     program.save(tmp_path / "folded.onnx")
     assert not [node.op_type for node in program.model.graph if "Normalization" in node.op_type]
     session = onnxruntime.InferenceSession(tmp_path / "folded.onnx")
@@ -106,12 +110,12 @@ def test_the_folded_network_goes_to_onnx_without_a_normalisation(tmp_path):
     torch.testing.assert_close(torch.from_numpy(seen), folded(x), rtol=1e-4, atol=1e-5)
 
 
-def test_group_normalisation_is_refused():
+def test_group_normalization_is_refused() -> None:
     with pytest.raises(ValueError, match=r"GroupNorm1Act cannot be folded: .* needs BatchNorm with running statistics"):
         optimize_for_inference(timm.create_model("mgnet", notation="MgNet[2]-[4]-B^l", norm_layer="groupnorm1"))
 
 
-def test_another_network_is_refused():
+def test_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match="ResNet has no folded form: give a MgNet"):
         optimize_for_inference(timm.create_model("resnet18", device="meta"))
 
@@ -122,7 +126,7 @@ def prune_half(convolution: nn.Module) -> None:
 
 @pytest.mark.parametrize("layer", ["grids.0.A", "grids.0.B.0", "stem.theta", "grids.1.transfer.R"])
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         (prune_half, "is computed by L1Unstructured at each call: make it permanent"),
         (parametrizations.weight_norm, "has a parametrized weight: call torch.nn.utils.parametrize.remove_parametrizations"),
@@ -141,15 +145,15 @@ def test_a_weight_that_is_computed_is_rejected_with_what_to_call_first(
 
 def test_a_network_whose_pruning_was_made_permanent_is_folded() -> None:
     model = network(dtype=torch.float64)
-    prune_half(model.grids[0].A)
-    prune.remove(model.grids[0].A, "weight")
+    prune_half(grids_of(model)[0].A)
+    prune.remove(grids_of(model)[0].A, "weight")
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
 
 
 def test_biases_of_system_and_smoother_are_kept() -> None:
     model = network(dtype=torch.float64)
-    for convolution in (model.grids[0].A, model.grids[0].B[0]):
+    for convolution in (grids_of(model)[0].A, grids_of(model)[0].B[0]):
         convolution.bias = nn.Parameter(torch.randn(convolution.out_channels, dtype=torch.float64))
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     torch.testing.assert_close(optimize_for_inference(model)(x), model(x), rtol=1e-10, atol=1e-10)
@@ -158,7 +162,7 @@ def test_biases_of_system_and_smoother_are_kept() -> None:
 def test_a_folded_network_is_a_mgnet_with_its_notation_features_and_hooks() -> None:
     model = network()
     seen: list[int] = []
-    model.grids[0].A.register_forward_hook(lambda *_: seen.append(1))
+    grids_of(model)[0].A.register_forward_hook(lambda *_: seen.append(1))
     folded = optimize_for_inference(model)
     x = torch.randn(2, 3, 9, 9)
     assert folded.notation == model.notation

@@ -1,20 +1,23 @@
 """GDFI: the 16 schemes are Algorithm 3, and the linear one with the sigma B sigma smoother is MgNet."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
-from mgnet_models import GDFI, MgNet
+from mgnet_models import GDFI, MgNet, Notation
 from mgnet_models.families.gdfi import DEFAULT_SIZE, FORMS, GDFI_NAMES
+from mgnet_models.nn.layers import MapForm
 from models.conversions import assert_converts
-from models.strategies import NOTATIONS, disturb_norms
+from models.strategies import NOTATIONS, disturb_norms, grids_of
 
 
 @st.composite
-def schemes(draw):
+def schemes(draw: st.DrawFn) -> tuple[GDFI, Tensor]:
     torch.manual_seed(draw(st.integers(0, 2**31)))
     model = GDFI(
         draw(st.sampled_from(FORMS)), draw(st.sampled_from(FORMS)), draw(NOTATIONS), num_classes=3, dtype=torch.float64
@@ -29,9 +32,9 @@ def algorithm_3(model: GDFI, x: Tensor) -> Tensor:
     f = model.stem(x)[1]
     u = f.new_zeros((f.shape[0], model.notation.c_u[0], *f.shape[2:]))
     residual = f
-    for index, grid in enumerate(model.grids):
+    for index, grid in enumerate(grids_of(model)):
 
-        def A(i: int, u: Tensor, grid: nn.Module = grid) -> Tensor:
+        def A(i: int, u: Tensor, grid: Any = grid) -> Tensor:
             return grid.system(i, u) if hasattr(grid, "system") else grid.A(u)
 
         if index > 0:
@@ -45,13 +48,13 @@ def algorithm_3(model: GDFI, x: Tensor) -> Tensor:
 
 
 @given(schemes())
-def test_every_scheme_computes_what_algorithm_3_writes(scheme):
+def test_every_scheme_computes_what_algorithm_3_writes(scheme: tuple[GDFI, Tensor]) -> None:
     model, x = scheme
     torch.testing.assert_close(model.forward_features(x), algorithm_3(model, x), rtol=1e-9, atol=1e-9)
 
 
 @given(NOTATIONS, st.integers(0, 2**31))
-def test_the_scheme_lin_both_with_the_weights_of_a_mgnet_gives_its_outputs(notation, seed):
+def test_the_scheme_lin_both_with_the_weights_of_a_mgnet_gives_its_outputs(notation: Notation, seed: int) -> None:
     torch.manual_seed(seed)
     mgnet = MgNet(notation, num_classes=3).eval()
     disturb_norms(mgnet)
@@ -62,7 +65,7 @@ def test_the_scheme_lin_both_with_the_weights_of_a_mgnet_gives_its_outputs(notat
 
 
 @given(schemes())
-def test_no_tensor_has_two_names_and_every_parameter_that_asks_for_a_gradient_gets_one(scheme):
+def test_no_tensor_has_two_names_and_every_parameter_that_asks_for_a_gradient_gets_one(scheme: tuple[GDFI, Tensor]) -> None:
     model, x = scheme
     assert len(dict(model.named_parameters())) == len(dict(model.named_parameters(remove_duplicate=False)))
     model.train()
@@ -71,14 +74,14 @@ def test_no_tensor_has_two_names_and_every_parameter_that_asks_for_a_gradient_ge
 
 
 @pytest.mark.parametrize("form_A", ["pre", "post", "both"])
-def test_a_nonlinear_map_of_a_sum_is_not_the_sum_of_its_maps(form_A):
-    grid = GDFI(form_A, "both", "MgNet[1,1]-[4]-B^l", num_classes=3, dtype=torch.float64).eval().grids[0]
+def test_a_nonlinear_map_of_a_sum_is_not_the_sum_of_its_maps(form_A: MapForm) -> None:
+    grid = grids_of(GDFI(form_A, "both", "MgNet[1,1]-[4]-B^l", num_classes=3, dtype=torch.float64).eval())[0]
     u, s = torch.randn(2, 1, 4, 5, 5, dtype=torch.float64)
     difference = grid.system(0, u + s) - grid.system(0, u) - grid.system(0, s)
     assert difference.abs().max() > 0.1
 
 
-def test_the_names_are_the_sixteen_schemes_of_table_1_in_the_documented_size():
+def test_the_names_are_the_sixteen_schemes_of_table_1_in_the_documented_size() -> None:
     assert len(set(GDFI_NAMES)) == 16
     reference = timm.create_model("mgnet", notation=DEFAULT_SIZE, num_classes=10, device="meta")
     models = {name: timm.create_model(name, device="meta") for name in GDFI_NAMES}
@@ -93,12 +96,12 @@ def test_the_names_are_the_sixteen_schemes_of_table_1_in_the_documented_size():
 
 
 @pytest.mark.parametrize("name", ["gdfi_lin_pre", "gdfi_both_both"])
-def test_a_reduced_scheme_scripts_traces_and_compiles_to_the_same_outputs(name):
+def test_a_reduced_scheme_scripts_traces_and_compiles_to_the_same_outputs(name: str) -> None:
     model = timm.create_model(name, notation="MgNet[2,1,2]-[(3,2),(4,4),(5,3)]-B^l", num_classes=3).eval()
     x = torch.randn(2, 3, 13, 14)
     assert_converts(model, x)
 
 
-def test_a_form_that_is_not_one_of_the_four_is_refused():
+def test_a_map_form_that_is_not_one_of_the_four_is_refused() -> None:
     with pytest.raises(ValueError, match="form_A='linear' is unknown: use one of lin, pre, post, both"):
-        GDFI("linear", "both")
+        GDFI("linear", "both")  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ print(json.dumps({
 """
 
 
-def test_importing_the_models_alters_nothing_but_the_registry():
+def test_importing_the_models_alters_nothing_but_the_registry() -> None:
     done = subprocess.run([sys.executable, "-c", STATE], capture_output=True, text=True, check=True, timeout=120)
     seen = json.loads(done.stdout)
     assert done.stderr == ""
@@ -68,13 +68,13 @@ print(*sorted(seen))
 """
 
 
-def test_the_golden_file_imports_the_paper_and_layers_alone():
+def test_the_golden_file_imports_the_paper_and_layers_alone() -> None:
     root = str(Path(mgnet_models.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", CLOSURE, root], capture_output=True, text=True, check=True)
     modules = ("mgnet.grid", "mgnet.transfer", "nn.layers", "notation")
     assert done.stdout.split() == [f"mgnet_models.{name}" for name in modules]
 
 
-def test_dir_shows_the_public_names():
+def test_dir_of_the_package_shows_exactly_the_public_names() -> None:
     assert dir(mgnet_models) == sorted(mgnet_models.__all__)
     assert all(hasattr(mgnet_models, name) for name in mgnet_models.__all__)

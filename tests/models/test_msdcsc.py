@@ -1,5 +1,7 @@
 """MSD-CSC and ML-CSC: dense dilated layers as codes, exact counts, and statistics that belong to their unfolding."""
 
+from typing import Any, Literal
+
 import pytest
 import timm
 import torch
@@ -9,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import MlCsc, MsdCsc
 from models.conversions import assert_converts
+from models.strategies import grids_of
 
 
 def count(model: nn.Module) -> int:
@@ -16,20 +19,20 @@ def count(model: nn.Module) -> int:
 
 
 # The authors' code holds 1,027,414 weights once its BatchNorms are registered; 8,584 of them are thresholds that stand
-# before a BatchNorm and are cancelled by it. Here one threshold follows the normalisation, whose shift it is.
+# before a BatchNorm and are cancelled by it. Here one threshold follows the normalization, whose shift it is.
 CONVOLUTIONS, HEAD, STEM_NORM, STEPS, CODES, NEW_CODES = 997_136, 4_490, 32, 36, 8_568, 432
 
 
 @pytest.mark.parametrize("unfold", [0, 1, 2])
-@pytest.mark.parametrize(("norm", "gains"), [("all", CODES), ("new", NEW_CODES), ("none", 0)])
-def test_msdcsc_has_exactly_its_parameters_however_often_it_is_unfolded(unfold, norm, gains):
+@pytest.mark.parametrize("norm, gains", [("all", CODES), ("new", NEW_CODES), ("none", 0)], ids=["all", "new", "none"])
+def test_msdcsc_has_exactly_its_parameters_however_often_it_is_unfolded(unfold: int, norm: str, gains: int) -> None:
     model = timm.create_model("msdcsc40_k12.cifar10", norm=norm, unfold=unfold, device="meta")
     assert count(model) == CONVOLUTIONS + HEAD + STEM_NORM + STEPS + CODES + gains
     if norm == "all":
         assert count(model) == 1_027_414 - 8_584
 
 
-def test_each_unfolding_adds_two_products_with_each_dictionary():
+def test_each_unfolding_adds_two_products_with_each_dictionary() -> None:
     macs = []
     for unfold in (0, 1, 2):
         model = timm.create_model("msdcsc40_k12.cifar10", unfold=unfold, device="meta").eval()
@@ -41,11 +44,11 @@ def test_each_unfolding_adds_two_products_with_each_dictionary():
     assert macs == [264_812_928 + 2 * unfold * dictionaries for unfold in (0, 1, 2)]
 
 
-def test_without_normalisation_a_layer_is_a_dense_dilated_layer_bit_for_bit():
+def test_without_normalization_a_layer_is_a_dense_dilated_layer_bit_for_bit() -> None:
     model = MsdCsc(blocks=1, layers=4, growth=3, stem_channels=2, dilations=2, unfold=0, norm="none").eval()
     x = model.stem(torch.randn(2, 3, 9, 8))
     expected = x
-    for i, layer in enumerate(model.grids[0].layers):
+    for i, layer in enumerate(grids_of(model)[0].layers):
         nn.init.uniform_(layer.b[expected.shape[1] :], -0.01, 0.01)
         dilation = i % 2 + 1
         new = F.conv2d(expected, layer.D.weight, padding=dilation, dilation=dilation)
@@ -54,15 +57,16 @@ def test_without_normalisation_a_layer_is_a_dense_dilated_layer_bit_for_bit():
     assert torch.equal(model.grids[0](x), expected)
 
 
-def test_normalising_the_new_coordinates_keeps_the_old_ones_and_normalising_all_does_not():
+def test_normalizing_the_new_coordinates_keeps_the_old_ones_and_normalising_all_does_not() -> None:
     x = torch.rand(2, 2, 6, 6)
-    for norm, kept in (("new", True), ("all", False)):
+    cases: tuple[tuple[Literal["new", "all"], bool], ...] = (("new", True), ("all", False))
+    for norm, kept in cases:
         model = MsdCsc(blocks=1, layers=3, growth=3, stem_channels=2, unfold=0, norm=norm)
         assert torch.equal(model.grids[0](x)[:, :2], x) is kept
 
 
 @pytest.mark.parametrize("pursuit", ["layered", "global"])
-def test_each_unfolding_is_evaluated_with_its_own_statistics(pursuit):
+def test_each_unfolding_is_evaluated_with_its_own_statistics(pursuit: Literal["layered", "global"]) -> None:
     torch.manual_seed(0)
     model = MsdCsc(
         blocks=2, layers=2, growth=3, stem_channels=2, unfold=2, pursuit=pursuit, norm="all", num_classes=3, dtype=torch.float64
@@ -70,33 +74,33 @@ def test_each_unfolding_is_evaluated_with_its_own_statistics(pursuit):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-    for layer in [layer for grid in model.grids for layer in grid.layers]:
+    for layer in [layer for grid in grids_of(model) for layer in grid.layers]:
         nn.init.normal_(layer.D.weight, std=0.3)
     x = torch.randn(64, 3, 16, 16, dtype=torch.float64)
     trained = model.train()(x)
     torch.testing.assert_close(model.eval()(x), trained, rtol=2e-3, atol=2e-3)
 
 
-SMALL = {"blocks": 2, "layers": 2, "growth": 2, "stem_channels": 4, "num_classes": 3}
-CODING = {"coding": (4, 5), "plain": ((6,), (7, 8)), "num_classes": 3}
+SMALL: dict[str, Any] = {"blocks": 2, "layers": 2, "growth": 2, "stem_channels": 4, "num_classes": 3}
+CODING: dict[str, Any] = {"coding": (4, 5), "plain": ((6,), (7, 8)), "num_classes": 3}
 CASES = [
-    ("msdcsc40_k12", SMALL | {"unfold": 2, "fista": True}),
-    ("msdcsc40_k12", SMALL | {"unfold": 2, "pursuit": "global", "norm": "all"}),
-    ("msdcsc40_k12", SMALL | {"unfold": 0, "norm": "none"}),
-    ("mlcsc", CODING | {"unfold": 2, "pursuit": "global", "fista": True}),
-    ("mlcsc", CODING),
+    pytest.param("msdcsc40_k12", SMALL | {"unfold": 2, "fista": True}, id="MSD-CSC layered FISTA"),
+    pytest.param("msdcsc40_k12", SMALL | {"unfold": 2, "pursuit": "global", "norm": "all"}, id="MSD-CSC global"),
+    pytest.param("msdcsc40_k12", SMALL | {"unfold": 0, "norm": "none"}, id="MSD-CSC feed-forward"),
+    pytest.param("mlcsc", CODING | {"unfold": 2, "pursuit": "global", "fista": True}, id="ML-CSC global FISTA"),
+    pytest.param("mlcsc", CODING, id="ML-CSC"),
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), CASES[:2] + CASES[3:4])
-def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(name, arguments):
+@pytest.mark.parametrize("name, arguments", CASES[:2] + CASES[3:4])
+def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(name: str, arguments: dict[str, Any]) -> None:
     model = timm.create_model(name, **arguments).eval()
     x = torch.randn(2, 3, 18, 17)
     assert_converts(model, x)
 
 
-@pytest.mark.parametrize(("name", "arguments"), CASES)
-def test_every_parameter_learns_and_checkpointing_changes_nothing(name, arguments):
+@pytest.mark.parametrize("name, arguments", CASES)
+def test_every_parameter_learns_and_checkpointing_changes_nothing(name: str, arguments: dict[str, Any]) -> None:
     results = []
     for enable in (False, True):
         torch.manual_seed(5)
@@ -109,31 +113,31 @@ def test_every_parameter_learns_and_checkpointing_changes_nothing(name, argument
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_mlcsc_has_exactly_the_parameters_of_the_authors_layout():
+def test_mlcsc_has_exactly_the_parameters_of_the_authors_layout() -> None:
     assert count(timm.create_model("mlcsc.cifar10", device="meta")) == 4_005_869
 
 
-def test_mlcsc_without_unfolding_is_a_plain_network():
+def test_mlcsc_without_unfolding_is_a_plain_network() -> None:
     model = MlCsc(**CODING, unfold=0).eval()
     x = torch.randn(2, 3, 16, 16)
     z = x
-    for layer in model.grids[0][0].layers:
+    for layer in grids_of(model)[0][0].layers:
         z = F.relu(F.conv2d(z, layer.D.weight, stride=2, padding=1))
-    torch.testing.assert_close(model.grids[0][0](x), z)
+    torch.testing.assert_close(grids_of(model)[0][0](x), z)
 
 
-def test_digits_twins_are_made_by_arguments():
+def test_small_networks_for_digits_are_made_by_arguments() -> None:
     x = torch.randn(2, 1, 8, 8)
-    twins = (
+    small = (
         ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8}),
         ("mlcsc", {"coding": (8, 16), "plain": ((32,),)}),
     )
-    for name, arguments in twins:
+    for name, arguments in small:
         assert timm.create_model(name, **arguments, in_chans=1, num_classes=10)(x).shape == (2, 10)
 
 
 @pytest.mark.parametrize(
-    ("network", "arguments", "message"),
+    "network, arguments, message",
     [
         (MsdCsc, {"growth": 0}, "growth=0: use at least 1"),
         (MsdCsc, {"norm": "old"}, "norm='old' is unknown: use 'new', 'all' or 'none'"),
@@ -141,7 +145,8 @@ def test_digits_twins_are_made_by_arguments():
         (MlCsc, {"coding": ()}, "each needs at least one width"),
         (MlCsc, {"pursuit": "greedy"}, "pursuit='greedy' is unknown"),
     ],
+    ids=["growth", "norm", "unfold", "no coding layer", "pursuit"],
 )
-def test_arguments_that_make_no_network_are_refused(network, arguments, message):
+def test_arguments_that_make_no_network_are_refused(network: type[nn.Module], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(**arguments)

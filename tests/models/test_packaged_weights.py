@@ -13,7 +13,7 @@ STATED = stated_results()
 
 
 @pytest.mark.parametrize("name", sorted(STATED))
-def test_stated_accuracy_is_measured_again(name, monkeypatch):
+def test_the_stated_accuracy_is_measured_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket", None)  # any look at a network would fail
     model = timm.create_model(f"{name}.digits", pretrained=True).eval()
     test = read_digits().test
@@ -25,22 +25,24 @@ def test_stated_accuracy_is_measured_again(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(STATED))
-def test_weights_are_small_and_the_default(name):
-    assert packaged_weights(f"{name}.digits").stat().st_size < 1_000_000
+def test_the_weights_are_small_and_the_default(name: str) -> None:
+    path = packaged_weights(f"{name}.digits")
+    assert path is not None
+    assert path.stat().st_size < 1_000_000
     assert timm.is_model_pretrained(name)
     assert timm.get_pretrained_cfg(name).tag == "digits"
 
 
-def test_classifier_and_channels_adapt_to_another_task():
+def test_the_classifier_and_channels_adapt_to_another_task() -> None:
     model = timm.create_model(sorted(STATED)[0], pretrained=True, in_chans=3, num_classes=4)
     assert model(torch.randn(2, 3, 8, 8)).shape == (2, 4)
 
 
-def test_only_stated_weights_are_offered():
+def test_only_stated_weights_are_offered() -> None:
     assert {name for name in timm.list_models("*", pretrained=True) if "mgnet" in name} == {f"{name}.digits" for name in STATED}
 
 
-def test_normalisation_is_that_of_the_training_images():
+def test_the_normalization_is_that_of_the_training_images() -> None:
     pixels = read_digits().train.images.double() / DATA_SETS["digits"].pixel_max
     assert DATA_SETS["digits"].mean == (round(pixels.mean().item(), 4),)
     assert DATA_SETS["digits"].std == (round(pixels.std().item(), 4),)

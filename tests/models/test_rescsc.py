@@ -1,5 +1,7 @@
 """Res-CSC: the block is an ISTA step that starts at the skip, and variant B is the basic block of ResNet."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from timm.models.resnet import BasicBlock
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet_models import ResCsc
@@ -15,21 +17,21 @@ from mgnet_models.families.rescsc import RESCSC_NAMES, ResCscBlock, Threshold
 from models.conversions import assert_converts
 
 COUNTS = {20: 269_731, 32: 464_169, 44: 658_607, 56: 853_045, 110: 1_728_016, 218: 3_477_958}
-DOUBLE = {"dtype": torch.float64}
+DOUBLE: dict[str, Any] = {"dtype": torch.float64}
 
 
 @pytest.mark.parametrize("depth", COUNTS)
-def test_every_depth_has_exactly_its_parameters_in_both_variants(depth):
+def test_every_depth_has_exactly_its_parameters_in_both_variants(depth: int) -> None:
     for variant in ("A", "B"):
         model = timm.create_model(f"rescsc{depth}.cifar10", variant=variant, device="meta")
         assert sum(parameter.numel() for parameter in model.parameters()) == COUNTS[depth]
 
 
-def test_the_names_are_the_six_depths():
+def test_the_names_are_the_six_depths() -> None:
     assert set(RESCSC_NAMES) == {f"rescsc{depth}" for depth in COUNTS}
 
 
-def test_variant_b_costs_what_the_cifar_resnet_costs_and_a_one_more_product_a_block():
+def test_variant_b_costs_what_the_cifar_resnet_costs_and_a_one_more_product_a_block() -> None:
     macs = {}
     for variant in ("A", "B"):
         model = timm.create_model("rescsc20.cifar10", variant=variant, device="meta").eval()
@@ -41,7 +43,7 @@ def test_variant_b_costs_what_the_cifar_resnet_costs_and_a_one_more_product_a_bl
 
 
 @st.composite
-def blocks(draw, corrects=True, same_shape=False):
+def blocks(draw: st.DrawFn, corrects: bool = True, same_shape: bool = False) -> tuple[ResCscBlock, Tensor]:
     torch.manual_seed(draw(st.integers(0, 2**31)))
     c_in = draw(st.integers(1, 3))
     channels = c_in if same_shape else c_in + draw(st.integers(0, 3))
@@ -49,20 +51,22 @@ def blocks(draw, corrects=True, same_shape=False):
     block = ResCscBlock(
         c_in, channels, stride, lambda c: Threshold(c, DOUBLE), nn.ReLU, DOUBLE, corrects=corrects, step=draw(st.floats(0.05, 1.5))
     )
-    for norm in (block.norm_f, block.norm_u):
+    norms: list[Any] = [block.norm_f, block.norm_u]
+    for norm in norms:
         nn.init.uniform_(norm.b, -0.3, 0.3)
     return block, torch.randn(2, c_in, draw(st.integers(1, 7)), draw(st.integers(1, 7)), dtype=torch.float64)
 
 
 @given(blocks())
-def test_the_block_is_one_ista_step_from_the_skip_also_in_the_form_with_four_convolutions(case):
+def test_the_block_is_one_ista_step_from_the_skip_also_in_the_form_with_four_convolutions(case: tuple[ResCscBlock, Tensor]) -> None:
     block, x = case
-    W, b, c = block.D2.weight, block.norm_u.b.view(1, -1, 1, 1), block.c
-    f = F.relu(F.conv2d(x, block.D1.weight, stride=block.stride, padding=1) + block.norm_f.b.view(1, -1, 1, 1))
+    b_f, b = (block.get_parameter(name).view(1, -1, 1, 1) for name in ("norm_f.b", "norm_u.b"))
+    W, c = block.D2.weight, block.c
+    f = F.relu(F.conv2d(x, block.D1.weight, stride=block.stride, padding=1) + b_f)
     start = torch.zeros_like(f)
     start[:, : x.shape[1]] = x[:, :, :: block.stride, :: block.stride]
 
-    def gradient(u):
+    def gradient(u: Tensor) -> Tensor:
         """That of |D2 u - f|^2 / 2, by autograd."""
         u = u.detach().requires_grad_()
         residual = F.conv_transpose2d(u, W, padding=1) - f.detach()
@@ -75,7 +79,7 @@ def test_the_block_is_one_ista_step_from_the_skip_also_in_the_form_with_four_con
 
 
 @given(blocks(same_shape=True))
-def test_both_variants_agree_bit_for_bit_where_the_dictionary_rebuilds_nothing(case):
+def test_both_variants_agree_bit_for_bit_where_the_dictionary_rebuilds_nothing(case: tuple[ResCscBlock, Tensor]) -> None:
     block, x = case
     nn.init.zeros_(block.D2.weight[: x.shape[1] // 2 + 1])
     x[:, x.shape[1] // 2 + 1 :] = 0
@@ -84,7 +88,7 @@ def test_both_variants_agree_bit_for_bit_where_the_dictionary_rebuilds_nothing(c
     assert torch.equal(block(x), with_term)
 
 
-def test_with_an_orthonormal_dictionary_and_unit_step_the_skip_cancels():
+def test_with_an_orthonormal_dictionary_and_unit_step_the_skip_cancels() -> None:
     block = ResCscBlock(4, 4, 1, lambda c: Threshold(c, DOUBLE), nn.ReLU, DOUBLE, corrects=True, step=1.0)
     with torch.no_grad():
         block.D2.weight.zero_()
@@ -94,10 +98,11 @@ def test_with_an_orthonormal_dictionary_and_unit_step_the_skip_cancels():
     torch.testing.assert_close(block(x), F.relu(block.D2.analysis(f)), rtol=1e-12, atol=1e-12)
 
 
-def test_variant_b_with_unit_step_is_the_basic_block_of_resnet():
+def test_variant_b_with_unit_step_is_the_basic_block_of_resnet() -> None:
     block = ResCscBlock(4, 4, 1, nn.BatchNorm2d, nn.ReLU, {}, corrects=False, step=1.0).eval()
     resnet = BasicBlock(4, 4).eval()
-    for norm in (block.norm_f, block.norm_u):
+    norms: list[Any] = [block.norm_f, block.norm_u]
+    for norm in norms:
         for tensor in (norm.weight, norm.bias, norm.running_mean):
             nn.init.uniform_(tensor, -1.0, 1.0)
     resnet.conv1.load_state_dict(block.D1.state_dict())
@@ -108,17 +113,17 @@ def test_variant_b_with_unit_step_is_the_basic_block_of_resnet():
     torch.testing.assert_close(block(x), resnet(x))
 
 
-SMALL = {"blocks": (1, 2), "channels": (3, 5), "num_classes": 4}
+SMALL: dict[str, Any] = {"blocks": (1, 2), "channels": (3, 5), "num_classes": 4}
 
 
-@pytest.mark.parametrize("options", [{}, {"variant": "B", "normalize": False}])
-def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(options):
+@pytest.mark.parametrize("options", [{}, {"variant": "B", "normalize": False}], ids=["variant A", "variant B without norms"])
+def test_a_reduced_network_scripts_traces_and_compiles_to_the_same_outputs(options: dict[str, Any]) -> None:
     model = timm.create_model("rescsc20", **SMALL, **options).eval()
     x = torch.randn(2, 3, 9, 8)
     assert_converts(model, x)
 
 
-def test_a_twin_for_digits_is_made_by_arguments_and_all_its_parameters_learn():
+def test_a_small_network_for_digits_is_made_by_arguments_and_all_its_parameters_learn() -> None:
     model = timm.create_model("rescsc20", blocks=(1, 1), channels=(4, 8), in_chans=1, num_classes=10)
     model(torch.randn(3, 1, 8, 8)).square().sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
@@ -126,13 +131,14 @@ def test_a_twin_for_digits_is_made_by_arguments_and_all_its_parameters_learn():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments, message",
     [
         ({"variant": "C"}, "variant='C' is unknown: use 'A', with the term D2 u, or 'B'"),
         ({"blocks": (3, 3)}, "give one positive entry for each stage"),
         ({"channels": (16, 8, 64)}, "shrink: a padded skip can only add channels"),
     ],
+    ids=["variant", "two stages", "fewer channels"],
 )
-def test_arguments_that_make_no_network_are_refused(arguments, message):
+def test_arguments_that_make_no_network_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ResCsc(**arguments)

@@ -1,5 +1,7 @@
 """Dictionaries and pursuits: adjoints, norms, steps that descend, and unfoldings that are what they are called."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,11 +12,11 @@ from torch import Tensor, nn
 from mgnet_models import Dictionary
 from mgnet_models.families.sparse_coding import CodingLayer, Pursuit, fista_momentum
 
-DOUBLE = {"dtype": torch.float64}
+DOUBLE: dict[str, Any] = {"dtype": torch.float64}
 
 
 @st.composite
-def dictionaries(draw, identity=None):
+def dictionaries(draw: st.DrawFn, identity: bool | None = None) -> tuple[Dictionary, Tensor]:
     torch.manual_seed(draw(st.integers(0, 2**31)))
     has_identity = draw(st.booleans()) if identity is None else identity
     kernel, stride = draw(st.sampled_from([(1, 1), (3, 1), (5, 1), (3, 1), (4, 2), (3, 2), (2, 2)]))
@@ -43,7 +45,7 @@ def as_matrix(D: Dictionary, x: Tensor) -> Tensor:
 
 
 @given(dictionaries())
-def test_synthesis_is_the_adjoint_of_analysis(case):
+def test_synthesis_is_the_adjoint_of_analysis(case: tuple[Dictionary, Tensor]) -> None:
     D, x = case
     z = torch.randn_like(D.analysis(x))
     y = D.synthesis(z, x)
@@ -52,7 +54,9 @@ def test_synthesis_is_the_adjoint_of_analysis(case):
 
 
 @given(dictionaries(identity=True))
-def test_a_dictionary_with_an_identity_block_is_onto_and_its_norm_is_one_more_than_the_filters(case):
+def test_a_dictionary_with_an_identity_block_is_onto_and_its_norm_is_one_more_than_the_filters(
+    case: tuple[Dictionary, Tensor],
+) -> None:
     D, x = case
     matrix = as_matrix(D, x)
     values = torch.linalg.svdvals(matrix) ** 2
@@ -62,7 +66,7 @@ def test_a_dictionary_with_an_identity_block_is_onto_and_its_norm_is_one_more_th
 
 
 @given(dictionaries(identity=True))
-def test_the_code_of_the_identity_block_alone_rebuilds_the_signal_exactly(case):
+def test_the_code_of_the_identity_block_alone_rebuilds_the_signal_exactly(case: tuple[Dictionary, Tensor]) -> None:
     D, x = case
     zeros = x.new_zeros(x.shape[0], D.atoms, *x.shape[2:])
     assert torch.equal(D.synthesis(torch.cat((x, zeros), dim=1), x), x)
@@ -81,7 +85,7 @@ def layer_for(D: Dictionary, unfold: int = 0) -> CodingLayer:
 
 
 @given(dictionaries())
-def test_the_first_step_from_zero_is_a_convolution_a_bias_and_a_relu(case):
+def test_the_first_step_from_zero_is_a_convolution_a_bias_and_a_relu(case: tuple[Dictionary, Tensor]) -> None:
     D, x = case
     layer = layer_for(D)
     z = D.analysis(x)
@@ -90,7 +94,7 @@ def test_the_first_step_from_zero_is_a_convolution_a_bias_and_a_relu(case):
 
 
 @given(dictionaries(), st.floats(0.0, 0.5))
-def test_a_step_with_c_below_one_over_the_squared_norm_descends(case, penalty):
+def test_a_step_with_c_below_one_over_the_squared_norm_descends(case: tuple[Dictionary, Tensor], penalty: float) -> None:
     D, x = case
     layer = layer_for(D)
     c = 1 / float(torch.linalg.matrix_norm(as_matrix(D, x), 2) ** 2)
@@ -108,7 +112,7 @@ def test_a_step_with_c_below_one_over_the_squared_norm_descends(case, penalty):
         z = better
 
 
-def test_the_momentum_of_fista_is_nothing_twice_and_then_grows():
+def test_the_momentum_of_fista_is_nothing_twice_and_then_grows() -> None:
     assert fista_momentum(0) == [0.0]
     assert fista_momentum(2) == pytest.approx([0.0, 0.0, 0.6180339887 / 2.1935270853], abs=1e-10)
     assert fista_momentum(30) == sorted(fista_momentum(30))
@@ -116,7 +120,7 @@ def test_the_momentum_of_fista_is_nothing_twice_and_then_grows():
 
 
 @st.composite
-def chains(draw):
+def chains(draw: st.DrawFn) -> tuple[list[CodingLayer], int, Tensor]:
     """Layers with growing identity blocks or plain ones, and a signal for the first."""
     torch.manual_seed(draw(st.integers(0, 2**31)))
     unfold, identity = draw(st.integers(0, 3)), draw(st.booleans())
@@ -129,7 +133,9 @@ def chains(draw):
 
 
 @given(chains(), st.booleans())
-def test_layered_pursuit_is_one_pursuit_after_the_other_with_a_fixed_signal(chain, fista):
+def test_layered_pursuit_is_one_pursuit_after_the_other_with_a_fixed_signal(
+    chain: tuple[list[CodingLayer], int, Tensor], fista: bool
+) -> None:
     layers, unfold, x = chain
     expected, momentum = x, fista_momentum(unfold) if fista else [0.0] * (unfold + 1)
     for layer in layers:
@@ -141,9 +147,9 @@ def test_layered_pursuit_is_one_pursuit_after_the_other_with_a_fixed_signal(chai
 
 
 @given(chains(), st.booleans())
-def test_global_pursuit_rebuilds_top_down_and_corrects_bottom_up(chain, fista):
+def test_global_pursuit_rebuilds_top_down_and_corrects_bottom_up(chain: tuple[list[CodingLayer], int, Tensor], fista: bool) -> None:
     layers, unfold, x = chain
-    codes = []
+    codes: list[Tensor] = []
     for layer in layers:
         codes.append(layer.start(codes[-1] if codes else x))
     momentum, before = fista_momentum(unfold) if fista else [0.0] * (unfold + 1), codes[-1]
@@ -159,17 +165,17 @@ def test_global_pursuit_rebuilds_top_down_and_corrects_bottom_up(chain, fista):
 
 
 @given(chains())
-def test_pursuits_agree_where_nothing_is_unfolded_or_only_one_layer_is_there(chain):
+def test_pursuits_agree_where_nothing_is_unfolded_or_there_is_only_one_layer(chain: tuple[list[CodingLayer], int, Tensor]) -> None:
     layers, unfold, x = chain
     assert torch.equal(Pursuit(layers, 0, "layered", False)(x), Pursuit(layers, 0, "global", True)(x))
     one = layers[:1]
     torch.testing.assert_close(Pursuit(one, unfold, "layered", True)(x), Pursuit(one, unfold, "global", True)(x))
 
 
-def test_settings_that_make_no_pursuit_are_refused():
+def test_settings_that_make_no_pursuit_are_refused() -> None:
     with pytest.raises(ValueError, match="unfold=-1 is no number of steps: use 0 for the feed-forward network"):
         Pursuit([], -1, "layered", False)
     with pytest.raises(ValueError, match="pursuit='local' is unknown: use 'layered' or 'global'"):
-        Pursuit([], 1, "local", False)
+        Pursuit([], 1, "local", False)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="stride=2 with an identity block"):
         Dictionary(1, 1, {}, std=1.0, stride=2, identity=True)

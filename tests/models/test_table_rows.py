@@ -1,4 +1,4 @@
-"""The printed rows as data: complete, unique, and each names a network that exists."""
+"""The table rows as data: complete, unique, and each names a network that exists."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import timm
 from mgnet_models import table_rows
 
 
-def test_every_printed_row_is_there_once():
+def test_every_table_row_is_there_once() -> None:
     rows = table_rows()
     assert len(rows) == len({row.id for row in rows}) == 173
     printed = Counter((row.version, row.table) for row in rows)
@@ -17,11 +17,11 @@ def test_every_printed_row_is_there_once():
     assert sum(row.params_printed is not None for row in rows) == 141
 
 
-def test_every_row_names_a_registered_network():
+def test_every_table_row_names_a_registered_network() -> None:
     missing = sorted({row.model for row in table_rows() if not timm.is_model(row.model)})
     assert missing == []
 
 
-def test_only_table_four_quotes_other_papers():
+def test_only_table_4_quotes_other_papers() -> None:
     assert {(row.version, row.table) for row in table_rows() if row.quoted} == {("v2", 4)}
     assert all(row.cites for row in table_rows() if row.quoted)

@@ -13,9 +13,10 @@ import pytest
 import timm
 import torch
 from timm.utils import ModelEmaV3
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mgnet_models.nn.classifier import Network
 from models.small_networks import SMALL, build
 from models.strategies import disturb_norms
 
@@ -23,25 +24,26 @@ FEATURE_CLASSES = ("list", "dict", "hook", "fx", "getter")
 
 
 @pytest.fixture(params=sorted(SMALL))
-def family(request):
+def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def network(family):
+def network(family: str) -> tuple[Network, Tensor]:
     model = build(family).eval()
     disturb_norms(model)
     return model, torch.randn(2, 3, 17, 22)
 
 
-def test_all_feature_classes_agree_with_the_intermediates(family):
+def test_all_feature_classes_agree_with_the_intermediates(family: str) -> None:
     x = torch.randn(2, 3, 17, 22)
     torch.manual_seed(0)
     whole = build(family).eval()
     expected = whole.forward_intermediates(x, intermediates_only=True)
     for feature_cls in FEATURE_CLASSES:
         torch.manual_seed(0)
-        wrapped = build(family, features_only=True, feature_cls=feature_cls).eval()
+        name, arguments = SMALL[family]
+        wrapped = timm.create_model(name, **arguments, features_only=True, feature_cls=feature_cls).eval()
         wrapped.load_state_dict(_renamed(whole, wrapped), strict=False)
         features = wrapped(x)
         features = list(features.values()) if isinstance(features, dict) else features
@@ -50,21 +52,21 @@ def test_all_feature_classes_agree_with_the_intermediates(family):
             torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-5, msg=feature_cls)
 
 
-def _renamed(whole: nn.Module, wrapped: nn.Module) -> dict[str, torch.Tensor]:
+def _renamed(whole: nn.Module, wrapped: nn.Module) -> dict[str, Tensor]:
     """The weights of the whole network under the names of the wrapped one, whichever way it was rewritten."""
     state = whole.state_dict()
     keys = {key: key.replace("grids_", "grids.").removeprefix("body.").removeprefix("model.") for key in wrapped.state_dict()}
     return {key: state[plain] for key, plain in keys.items() if plain in state}
 
 
-def test_forward_is_features_then_head(network):
+def test_forward_is_features_then_head(network: tuple[Network, Tensor]) -> None:
     model, x = network
     features = model.forward_features(x)
     torch.testing.assert_close(model.forward_head(features), model(x))
     assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
 
 
-def test_pruning_keeps_the_intermediates(network):
+def test_pruning_keeps_the_intermediates(network: tuple[Network, Tensor]) -> None:
     model, x = network
     wanted = model.forward_intermediates(x, indices=[0], intermediates_only=True)
     assert model.prune_intermediate_layers([0]) == [0]
@@ -73,13 +75,13 @@ def test_pruning_keeps_the_intermediates(network):
         model.forward_intermediates(x, indices=[9])
 
 
-def test_every_parameter_receives_a_gradient(network):
+def test_every_parameter_receives_a_gradient(network: tuple[Network, Tensor]) -> None:
     model, x = network
     model.train()(x).square().sum().backward()
     assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def test_dropout_and_drop_path_act_in_training_only(family):
+def test_dropout_and_drop_path_act_in_training_only(family: str) -> None:
     model = build(family, drop_rate=0.5).train()
     x = torch.randn(4, 3, 16, 16)
     assert not torch.equal(model(x), model(x))
@@ -87,13 +89,13 @@ def test_dropout_and_drop_path_act_in_training_only(family):
     torch.testing.assert_close(model(x), model(x), rtol=0, atol=0)
 
 
-def test_pooling_can_be_chosen(family):
+def test_pooling_can_be_chosen(family: str) -> None:
     x = torch.randn(2, 3, 16, 16)
     assert build(family, global_pool="max").eval()(x).shape == (2, 5)
     assert build(family, global_pool="").eval().forward_features(x).dim() == 4
 
 
-def test_norm_and_activation_can_be_swapped(family):
+def test_norm_and_activation_can_be_swapped(family: str) -> None:
     model = build(family, norm_layer="groupnorm1", act_layer="gelu")
     kinds = {type(module).__name__ for module in model.modules()}
     assert not any("BatchNorm" in kind or "ReLU" in kind for kind in kinds)
@@ -102,7 +104,7 @@ def test_norm_and_activation_can_be_swapped(family):
         build(family, norm_layer="no_such_norm")
 
 
-def test_init_weights_restores_everything_after_the_meta_device(family):
+def test_init_weights_restores_everything_after_the_meta_device(family: str) -> None:
     model = build(family, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
@@ -114,21 +116,21 @@ def test_init_weights_restores_everything_after_the_meta_device(family):
     assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in fresh.state_dict().items()}
 
 
-def test_convolutions_start_with_the_variance_of_kaiming(family):
+def test_convolutions_start_with_the_variance_of_kaiming(family: str) -> None:
     for name, module in build(family).named_modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 1500:
             fan_out = module.weight.shape[0] * module.weight[0, 0].numel() // module.groups
             assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.15), name
 
 
-def test_device_and_dtype_arguments_reach_every_tensor(family):
+def test_device_and_dtype_arguments_reach_every_tensor(family: str) -> None:
     model = build(family, dtype=torch.float64)
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert model(torch.randn(2, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
     assert {p.device.type for p in build(family, device="meta").parameters()} == {"meta"}
 
 
-def test_channels_last_and_bfloat16_run(network):
+def test_channels_last_and_bfloat16_run(network: tuple[Network, Tensor]) -> None:
     model, x = network
     expected = model(x)
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
@@ -138,7 +140,7 @@ def test_channels_last_and_bfloat16_run(network):
     assert copy.deepcopy(model).bfloat16()(x.bfloat16()).dtype == torch.bfloat16
 
 
-def test_torchscript_gives_the_same_and_leaves_the_model_alone(network):
+def test_torchscript_gives_the_same_and_leaves_the_model_alone(network: tuple[Network, Tensor]) -> None:
     model, x = network
     expected, keys = model(x), list(model.state_dict())
     torch.testing.assert_close(torch.jit.script(model)(x), expected, rtol=1e-4, atol=1e-5)
@@ -146,7 +148,7 @@ def test_torchscript_gives_the_same_and_leaves_the_model_alone(network):
     torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
 
 
-def test_a_scripted_network_still_tells_training_from_evaluation(network):
+def test_a_scripted_network_still_tells_training_from_evaluation(network: tuple[Network, Tensor]) -> None:
     model, x = network
     scripted = torch.jit.script(copy.deepcopy(model))
     trained = copy.deepcopy(model).train()
@@ -154,7 +156,7 @@ def test_a_scripted_network_still_tells_training_from_evaluation(network):
     torch.testing.assert_close(scripted.eval()(x), trained.eval()(x), rtol=1e-4, atol=1e-4)
 
 
-def test_a_graph_of_fx_can_be_scripted_and_a_network_can_be_traced_by_torchscript(network):
+def test_a_graph_of_fx_can_be_scripted_and_a_network_can_be_traced_by_torchscript(network: tuple[Network, Tensor]) -> None:
     model, x = network
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the constructor of torch's GraphModule, and of deprecation
@@ -162,14 +164,14 @@ def test_a_graph_of_fx_can_be_scripted_and_a_network_can_be_traced_by_torchscrip
         torch.testing.assert_close(torch.jit.trace(model, x)(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-def test_a_pruned_network_has_no_parameter_without_gradient(network):
+def test_a_pruned_network_has_no_parameter_without_gradient(network: tuple[Network, Tensor]) -> None:
     model, x = network
     model.prune_intermediate_layers([0])
     model.train().forward_features(x).square().sum().backward()
     assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def test_fx_traces_a_graph_for_any_size(network):
+def test_fx_traces_a_graph_for_any_size(network: tuple[Network, Tensor]) -> None:
     model, x = network
     traced = fx.symbolic_trace(model)
     for image in (x, torch.randn(3, 3, 24, 9)):
@@ -177,7 +179,7 @@ def test_fx_traces_a_graph_for_any_size(network):
 
 
 @pytest.mark.parametrize("family", [name for name in sorted(SMALL) if name.startswith("mgnet")])
-def test_compile_needs_no_graph_break_in_either_mode(family):
+def test_compile_needs_no_graph_break_in_either_mode(family: str) -> None:
     """The other families are compiled beside their own tests."""
     model, x = build(family), torch.randn(2, 3, 17, 22)
     for training in (False, True):
@@ -187,7 +189,7 @@ def test_compile_needs_no_graph_break_in_either_mode(family):
         torch.testing.assert_close(compiled(x), copy.deepcopy(model)(x), rtol=1e-4, atol=1e-4)
 
 
-def test_export_takes_any_batch_and_size(network):
+def test_export_takes_any_batch_and_size(network: tuple[Network, Tensor]) -> None:
     model, x = network
     n, h, w = (torch.export.Dim(name, min=size, max=64) for name, size in (("n", 2), ("h", 16), ("w", 16)))
     program = torch.export.export(model, (x,), dynamic_shapes=({0: n, 2: h, 3: w},))
@@ -196,7 +198,7 @@ def test_export_takes_any_batch_and_size(network):
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
-def test_onnx_runtime_computes_the_same(network, tmp_path):
+def test_onnx_runtime_computes_the_same(network: tuple[Network, Tensor], tmp_path: Path) -> None:
     model, x = network
     path = tmp_path / "model.onnx"
     torch.onnx.export(model, (x,), path, dynamo=True, verbose=False)
@@ -206,7 +208,9 @@ def test_onnx_runtime_computes_the_same(network, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # the hub client's own deprecations
-def test_saving_for_the_hub_and_loading_from_the_folder_gives_the_same(family, network, tmp_path):
+def test_saving_for_the_hub_and_loading_from_the_folder_gives_the_same(
+    family: str, network: tuple[Network, Tensor], tmp_path: Path
+) -> None:
     model, x = network
     name, kwargs = SMALL[family]
     timm.models.save_for_hf(model, tmp_path, model_args=kwargs, safe_serialization=True)
@@ -215,7 +219,7 @@ def test_saving_for_the_hub_and_loading_from_the_folder_gives_the_same(family, n
     assert name in (tmp_path / "config.json").read_text()
 
 
-def test_averaged_weights_are_exact(network):
+def test_averaged_weights_are_exact(network: tuple[Network, Tensor]) -> None:
     model, _ = network
     ema = ModelEmaV3(model, decay=0.75)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -228,7 +232,7 @@ def test_averaged_weights_are_exact(network):
         torch.testing.assert_close(ema.module.state_dict()[key], wanted, rtol=1e-6, atol=1e-6, msg=key)
 
 
-def test_checkpointing_keeps_gradients_and_running_statistics(network):
+def test_checkpointing_keeps_gradients_and_running_statistics(network: tuple[Network, Tensor]) -> None:
     model, x = network
     results = []
     for enable in (False, True):
@@ -240,7 +244,7 @@ def test_checkpointing_keeps_gradients_and_running_statistics(network):
         assert all(torch.equal(p, q) for p, q in zip(plain, checkpointed) if p is not None)
 
 
-def test_counters_of_torch_and_fvcore_agree(network):
+def test_counters_of_torch_and_fvcore_agree(network: tuple[Network, Tensor]) -> None:
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     model, x = network
@@ -257,6 +261,7 @@ import os, sys, torch, torch.distributed as dist
 torch.set_num_threads(1)
 from torch.nn.parallel import DistributedDataParallel
 sys.path.insert(0, sys.argv[1])
+from mgnet_models.nn.classifier import Network
 from models.small_networks import SMALL, build
 dist.init_process_group("gloo", timeout=__import__("datetime").timedelta(seconds=60))
 rank = dist.get_rank()
@@ -279,7 +284,7 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_compute_the_gradients_of_one_without_unused_parameters():
+def test_two_processes_compute_the_gradients_of_one_without_unused_parameters() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -295,7 +300,7 @@ def test_two_processes_compute_the_gradients_of_one_without_unused_parameters():
     assert all("gradients agree" in output for output in outputs), "\n".join(outputs)
 
 
-def test_models_are_known_only_after_the_import():
+def test_models_are_known_only_after_the_import() -> None:
     known = "timm.is_model('mgnet_2_2_2_2_c256_bl')"
     code = f"import timm; before = {known}; import mgnet_models; print(before, {known})"
     result = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)

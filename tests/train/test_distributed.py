@@ -153,6 +153,31 @@ def test_two_processes_that_are_killed_in_the_middle_of_an_epoch_resume_to_the_s
     assert final_state(folder) == final_state(undisturbed.runs / spec.folder_name)
 
 
+def test_one_process_goes_on_where_two_were_killed_and_says_that_the_bits_are_not_promised(
+    tiny_spec: Callable[..., RunSpec],
+    quietly: Options,
+    one_process: Processes,
+    ranks: Ranks,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = tiny_spec(epochs="2", batch_size="60")
+    quietly.runs.mkdir()
+    folder = quietly.runs / spec.folder_name
+    members = ranks(spec, replace(quietly, checkpoint_seconds=0.0))
+    deadline = time.monotonic() + 60
+    while len(read_records(folder / JOURNAL, 0)[0]) < 2:
+        assert time.monotonic() < deadline, "the processes did not train"
+        time.sleep(0.001)
+    for member in members:
+        member.kill()
+        member.wait()
+    result = fit(spec, replace(quietly, quiet=False), one_process).result
+    assert "the same bits are not promised: processes 2 -> 1" in capsys.readouterr().out
+    first = _epochs(folder)[0]
+    assert result.execution.processes == 2
+    assert first["train/accuracy"] * 1437 / 100 == pytest.approx(round(first["train/accuracy"] * 1437 / 100))
+
+
 def test_reading_the_state_changes_nothing_and_keeps_the_statistics_of_every_process(
     tiny_spec: Callable[..., RunSpec], together: Callable[[Callable[[Processes], object]], list[Any]]
 ) -> None:

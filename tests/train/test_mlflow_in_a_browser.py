@@ -144,7 +144,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(chrome: Any, served: Served) -> Page:
-    """The list of experiments among the pages for training, as `ui` tells how to find them."""
+    """The list of experiments among the pages for training, as `ui` says how to find them."""
     chrome.get("about:blank")
     chrome.get(f"{served.address}/#/experiments")
     opened = Page(chrome)
@@ -168,7 +168,7 @@ def test_the_run_is_listed_with_its_data_set_and_the_experiment_says_which_accur
     assert page.chrome.find_element(By.XPATH, f"//a[contains(., '{served.folder.name}')]")
 
 
-def test_the_run_tells_what_was_trained_on_what_and_how_well(run_page: Page, served: Served) -> None:
+def test_the_run_shows_what_was_trained_on_what_and_how_well(run_page: Page, served: Served) -> None:
     result = served.result
     run_page.see(
         "Finished",
@@ -176,7 +176,7 @@ def test_the_run_tells_what_was_trained_on_what_and_how_well(run_page: Page, ser
         f"({result['parameters']:,} parameters) on digits (1,437 training and 360 test images)",
         "MgNet[1,1]-[4]-B^l",
         "recipe.batch_size",
-        "environment.threads",
+        "execution.threads",
         "mgnet.certificate",
         "Registered models",
         f"{result['model']}-digits",

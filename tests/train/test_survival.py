@@ -267,6 +267,38 @@ def test_two_corrupt_checkpoints_stop_the_run_and_nothing_is_overwritten(
     assert (folder / "last.ckpt").read_bytes() == b"MGNETCK2"
 
 
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other JSON"])
+def test_a_corrupt_config_of_a_stopped_run_is_rejected_before_the_first_step(
+    spec: RunSpec, saving: Options, one_process: Processes, child: Start, damage: str
+) -> None:
+    folder = saving.runs / spec.folder_name
+    killed = child(_train(spec, saving, one_process))
+    _wait_for_lines(folder, 2)
+    killed.kill()
+    killed.wait()
+    content, journal = (folder / "config.json").read_bytes(), (folder / JOURNAL).read_bytes()
+    (folder / "config.json").write_bytes({"truncated": content[:100], "empty": b"", "other JSON": b"{}"}[damage])
+    with pytest.raises(InputError, match=r"config\.json is missing or corrupt: restore it, or delete the folder"):
+        fit(spec, saving, one_process)
+    assert (folder / JOURNAL).read_bytes() == journal
+    (folder / "config.json").write_bytes(content)
+    assert not fit(spec, saving, one_process).was_finished
+
+
+def test_a_journal_with_a_corrupt_line_in_the_middle_is_rejected_and_kept(
+    spec: RunSpec, saving: Options, one_process: Processes
+) -> None:
+    folder = fit(spec, saving, one_process).folder
+    (folder / "result.json").unlink()
+    content = bytearray((folder / JOURNAL).read_bytes())
+    second = content.index(b"\n") + 1
+    content[second] = 0xFF
+    (folder / JOURNAL).write_bytes(bytes(content))
+    with pytest.raises(InputError, match=rf"journal\.jsonl is corrupt at byte {second}: restore it"):
+        fit(spec, saving, one_process)
+    assert (folder / JOURNAL).read_bytes() == bytes(content)
+
+
 def test_exactly_one_of_two_starters_trains(
     spec: RunSpec, saving: Options, one_process: Processes, child: Start, final_state: FinalState, undisturbed: object
 ) -> None:

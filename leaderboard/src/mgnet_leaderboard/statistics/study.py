@@ -65,7 +65,8 @@ class StudyEffect:
 
     A `pair` compares two networks, a `pooled` effect is the mean over pairs of networks that differ in one property. `gap`
     is what the paper prints, None for a question that is not the paper's. `records` are the ids of the compared records,
-    `adjusted_p` is corrected over all effects.
+    `adjusted_p` is corrected over all effects. `by_seed` is the stricter test of a pooled effect, with one value for each
+    seed: runs of one seed share the order of the data, and may share more than the pooled test allows for.
     """
 
     kind: Literal["pair", "pooled"]
@@ -77,6 +78,7 @@ class StudyEffect:
     test: SeedTest | None
     gap: float | None
     records: tuple[str, ...]
+    by_seed: SeedTest | None = None
     adjusted_p: float | None = None
     verdict: SignificanceVerdict = TOO_FEW_SEEDS
 
@@ -219,7 +221,13 @@ def _pooled(by_model: Mapping[str, StudyRow], claims: Audit, comparisons: Compar
 
 def _pooled_effect(factor: Factor, pairs: Sequence[tuple[StudyRow, StudyRow]], gap: float | None) -> StudyEffect:
     # The pairs share no run, so each difference of two runs of one seed counts once.
+    seeds = sorted(pairs[0][0].accuracies)
     differences = [b.accuracies[seed] - w.accuracies[seed] for b, w in pairs for seed in sorted(b.accuracies)]
+    by_seed = [
+        statistics.fmean(b.accuracies[seed] - w.accuracies[seed] for b, w in pairs)
+        for seed in seeds
+        if all(seed in b.accuracies for b, _ in pairs)
+    ]
     return StudyEffect(
         kind="pooled",
         question=factor.name,
@@ -228,6 +236,7 @@ def _pooled_effect(factor: Factor, pairs: Sequence[tuple[StudyRow, StudyRow]], g
         pairs=len(pairs),
         difference=statistics.fmean(differences),
         test=compare_differences(differences),
+        by_seed=compare_differences(by_seed),
         gap=gap,
         records=tuple(row.record.id for pair in pairs for row in pair),
     )
@@ -335,8 +344,11 @@ def p_text(p: float) -> str:
 def _sentence_of_pooled(effect: StudyEffect) -> str:
     printed = f" The paper reports a difference of at most {effect.gap:.2f}." if effect.gap is not None else ""
     asked = "" if effect.gap is not None else " The question was asked after the runs were seen."
+    strict = ""
+    if effect.by_seed is not None:
+        strict = f" With one value for each seed: ± {effect.by_seed.half:.2f} (p before correction: {p_text(effect.by_seed.p)})."
     name = effect.question[0].upper() + effect.question[1:]
-    return f"{name}: {effect_text(effect)}, pooled over {effect.pairs} pairs of networks: {effect.verdict}.{printed}{asked}"
+    return f"{name}: {effect_text(effect)}, pooled over {effect.pairs} pairs of networks: {effect.verdict}.{printed}{strict}{asked}"
 
 
 def _sentence_of_schemes(study: MeasuredStudy, claims: Audit) -> Iterable[str]:

@@ -6,10 +6,11 @@ mgnet_kernels.backend()                   # "c-avx512", "c-avx2", "c-baseline", 
 """
 
 from mgnet_kernels import native
+from mgnet_kernels.frozen import FrozenWeight
 from mgnet_kernels.ops import conv3x3, pays
 from mgnet_kernels.policy import DEFAULT_POLICY, Policy, is_conv3x3
 
-__all__ = ["DEFAULT_POLICY", "Policy", "backend", "backend_reason", "conv3x3", "is_conv3x3", "pays"]
+__all__ = ["DEFAULT_POLICY", "FrozenWeight", "Policy", "backend", "backend_reason", "conv3x3", "is_conv3x3", "pays"]
 
 
 def backend() -> str:
@@ -24,3 +25,7 @@ def backend() -> str:
 def backend_reason() -> str | None:
     """Why `backend()` is "aten", in one line; None where it is not."""
     return native.loaded()[1]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

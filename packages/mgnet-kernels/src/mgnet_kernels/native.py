@@ -52,10 +52,26 @@ class Kernel:
         self._scratch.restype = self._planes.restype = ctypes.c_int64
         self._conv3x3.restype = self._grad_weight.restype = None
 
-    def conv3x3(self, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None, policy: Policy) -> Tensor:
-        """The convolution, plus bias (c_out,) and addend (b, c_out, h, w)."""
+    def conv3x3(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        addend: Tensor | None,
+        policy: Policy,
+        transformed: Tensor | None = None,
+    ) -> Tensor:
+        """The convolution, plus bias (c_out,) and addend (b, c_out, h, w); `transformed` is what `transform(weight)` returned."""
         s_out, s_in, s_row, s_column = weight.stride()
-        return self._convolve(x, weight, weight.shape[0], 0, _Strides(s_out, s_in, s_row, s_column), bias, addend, policy)
+        strides = _Strides(s_out, s_in, s_row, s_column)
+        return self._convolve(x, weight, weight.shape[0], 0, strides, bias, addend, policy, transformed)[0]
+
+    def transform(self, weight: Tensor, policy: Policy) -> Tensor:
+        """The transform of a weight, a vector in the order that the C code reads: the convolution of no image."""
+        s_out, s_in, s_row, s_column = weight.stride()
+        nothing = torch.empty((0, weight.shape[1], 4, 4), dtype=weight.dtype, device="cpu")
+        strides = _Strides(s_out, s_in, s_row, s_column)
+        return self._convolve(nothing, weight, weight.shape[0], 0, strides, None, None, policy)[1]
 
     def grad_input(self, g: Tensor, weight: Tensor, policy: Policy) -> Tensor:
         """The gradient with respect to x where the output has gradient g: a convolution with the weight turned around.
@@ -65,7 +81,7 @@ class Kernel:
         s_out, s_in, s_row, s_column = weight.stride()
         last_tap = 2 * s_row + 2 * s_column
         strides = _Strides(s_in, s_out, -s_row, -s_column)
-        return self._convolve(g, weight, weight.shape[1], last_tap, strides, None, None, policy)
+        return self._convolve(g, weight, weight.shape[1], last_tap, strides, None, None, policy)[0]
 
     def grad_weight(self, g: Tensor, x: Tensor, policy: Policy) -> Tensor:
         """The gradient with respect to the weight where the output has gradient g."""
@@ -94,13 +110,17 @@ class Kernel:
         bias: Tensor | None,
         addend: Tensor | None,
         policy: Policy,
-    ) -> Tensor:
+        transformed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The convolution, and the transformed weight, which is made unless it is given."""
         images, c_in, h, w = x.shape
         threads = torch.get_num_threads()
         share = -(-count_tiles(images, h, w) // (2 * threads))  # small blocks at the end: no thread waits long for another
-        it = _Convolution(images, h, w, c_in, c_out, min(policy.block, share), threads, x.element_size())
+        it = _Convolution(images, h, w, c_in, c_out, max(1, min(policy.block, share)), threads, x.element_size())
         y = torch.empty((images, h, w, c_out), dtype=x.dtype, device="cpu")
-        planes, scratch = _floats(self._planes(ctypes.byref(it))), _floats(threads * self._scratch(ctypes.byref(it)))
+        planes = _floats(self._planes(ctypes.byref(it))) if transformed is None else transformed
+        scratch = _floats(threads * self._scratch(ctypes.byref(it)))
+        first = weight.data_ptr() + first_tap * weight.element_size() if transformed is None else None
         zeros = torch.zeros(c_in, dtype=x.dtype, device="cpu")
         x = _by_pixels(x)
         bias = None if bias is None else bias.contiguous()
@@ -108,7 +128,7 @@ class Kernel:
         self._conv3x3(
             ctypes.byref(it),
             _at(x),
-            ctypes.c_void_p(weight.data_ptr() + first_tap * weight.element_size()),
+            ctypes.c_void_p(first),
             ctypes.byref(strides),
             _at(bias),
             _at(addend),
@@ -117,7 +137,7 @@ class Kernel:
             _at(scratch),
             _at(y),
         )
-        return y.permute(0, 3, 1, 2)
+        return y.permute(0, 3, 1, 2), planes
 
 
 def _floats(count: int) -> Tensor:

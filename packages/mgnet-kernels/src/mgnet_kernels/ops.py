@@ -122,7 +122,7 @@ def _direct_grad_weight(g: Tensor, x: Tensor) -> Tensor:
 # ---- implementations for each device ----
 
 
-def _kernel_for(images: Tensor, other_channels: int, policy: Policy) -> native.Kernel | None:
+def kernel_for(images: Tensor, other_channels: int, policy: Policy) -> native.Kernel | None:
     """The C kernel where it can compute this on the CPU and is worth it."""
     b, channels, h, w = images.shape
     if not policy.allows(images.dtype, channels, other_channels, count_tiles(b, h, w)):
@@ -133,21 +133,21 @@ def _kernel_for(images: Tensor, other_channels: int, policy: Policy) -> native.K
 def _cpu_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None, addend: Tensor | None = None, **policy: int) -> Tensor:
     _check_conv3x3(x, weight, bias, addend)
     chosen = Policy(**policy)
-    kernel = _kernel_for(x, weight.shape[0], chosen)
+    kernel = kernel_for(x, weight.shape[0], chosen)
     return _direct_conv3x3(x, weight, bias, addend) if kernel is None else kernel.conv3x3(x, weight, bias, addend, chosen)
 
 
 def _cpu_grad_input(g: Tensor, weight: Tensor, **policy: int) -> Tensor:
     _check_grad_input(g, weight)
     chosen = Policy(**policy)
-    kernel = _kernel_for(g, weight.shape[1], chosen)
+    kernel = kernel_for(g, weight.shape[1], chosen)
     return _direct_grad_input(g, weight) if kernel is None else kernel.grad_input(g, weight, chosen)
 
 
 def _cpu_grad_weight(g: Tensor, x: Tensor, **policy: int) -> Tensor:
     _check_grad_weight(g, x)
     chosen = Policy(**policy)
-    kernel = _kernel_for(x, g.shape[1], chosen)
+    kernel = kernel_for(x, g.shape[1], chosen)
     return _direct_grad_weight(g, x) if kernel is None else kernel.grad_weight(g, x, chosen)
 
 
@@ -418,4 +418,4 @@ def conv3x3(
 
 def pays(x: Tensor, weight: Tensor, policy: Policy = DEFAULT_POLICY) -> bool:
     """Whether `conv3x3(x, weight, policy=policy)` runs the C kernel, outside of autocast. Changes and compiles nothing."""
-    return x.device.type == weight.device.type == "cpu" and x.dim() == 4 and _kernel_for(x, weight.shape[0], policy) is not None
+    return x.device.type == weight.device.type == "cpu" and x.dim() == 4 and kernel_for(x, weight.shape[0], policy) is not None

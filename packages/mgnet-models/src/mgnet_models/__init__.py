@@ -8,7 +8,6 @@ from mgnet_models.catalogue.registry import registered_names
 from mgnet_models.catalogue.summary import Summary, summary
 from mgnet_models.catalogue.table_rows import table_rows
 from mgnet_models.catalogue.zoo import ZooEntry, zoo
-from mgnet_models.families import mgnet as _names_of_mgnet  # noqa: F401, registers them
 from mgnet_models.families.baselines import PlainNetwork, PreActNetwork, TwoGroupAlexNet
 from mgnet_models.families.gdfi import GDFI
 from mgnet_models.families.mgresnet import MgResNet

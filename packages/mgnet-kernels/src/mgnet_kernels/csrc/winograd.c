@@ -480,16 +480,17 @@ TEMPLATE void write_weight_gradient(const convolution *it, int64_t copies, const
 int64_t mgnet_planes(const convolution *it) { return 36 * (it->c_in * it->c_out + GAP); }
 
 /* The convolution of x (images, height, width, c_in) to y (..., c_out), plus bias (c_out) and addend like y where they are not
-   null. `planes` takes the transformed weight, mgnet_planes numbers, `zeros` holds c_in of them. */
+   null. `planes`, mgnet_planes numbers, takes the transformed weight, or holds it already where `weight` is null; `zeros` holds
+   c_in of them. */
 void mgnet_conv3x3(
     const convolution *it, const char *x, const char *weight, const strides *by, const char *bias, const char *addend,
     const char *zeros, float *planes, float *scratch, char *y) {
   int64_t tiles = number_of_tiles(it), plane_in = it->block * it->c_in + GAP, plane_out = it->block * it->c_out + GAP;
 #pragma omp parallel num_threads(it->threads)
   {
-    if (it->bytes == 4)
+    if (weight && it->bytes == 4)
       transform_weight(it, weight, *by, planes, 4);
-    else
+    else if (weight)
       transform_weight(it, weight, *by, planes, 2);
     float *in = scratch + omp_get_thread_num() * mgnet_scratch(it), *out = in + 36 * plane_in;
 #pragma omp for schedule(dynamic)

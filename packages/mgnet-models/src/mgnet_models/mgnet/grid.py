@@ -89,7 +89,11 @@ class Grid(SmoothingGrid):
     def residual_step(self, i: int, r: Tensor) -> tuple[Tensor, Tensor]:
         """The correction s of iteration i and the residual after it; u takes no part."""
         s = self.correction(i, r)
-        return s, r if self.last and i == self.nu - 1 else r - self.A(s)  # (4.5)
+        return s, r if self.last and i == self.nu - 1 else self.next_residual(r, s)
+
+    def next_residual(self, r: Tensor, s: Tensor) -> Tensor:
+        """The residual of u + s, given that of u."""
+        return r - self.A(s)  # (4.5)
 
 
 def chain_of_grids(

@@ -6,6 +6,7 @@ and where it would not be faster, the same modules run the direct one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,15 +27,24 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, convolution: nn.Conv2d, policy: Policy) -> None:
         """Take over parameters and hooks of a convolution of this geometry."""
+        from mgnet_kernels import conv3x3
+
         nn.Module.__init__(self)
         self.__dict__.update(convolution.__dict__)
         self.policy = policy
+        self._conv3x3: Callable[..., Tensor] = conv3x3
+
+    def freeze(self) -> None:
+        """Keep the transform of the weight from call to call, for inference; a changed weight is noticed."""
+        from mgnet_kernels import FrozenWeight
+
+        self._conv3x3 = FrozenWeight().conv3x3
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c_in, h, w) -> (b, c_out, h, w)."""
-        from mgnet_kernels import conv3x3
-
-        return conv3x3(x, self.weight, self.bias, policy=self.policy)
+        """(b, c_in, h, w) -> (b, c_out, h, w), or one image without b."""
+        if type(x) is Tensor and x.dim() == 3:
+            return super().forward(x)
+        return self._conv3x3(x, self.weight, self.bias, policy=self.policy)
 
 
 def use_winograd(network: nn.Module, policy: Policy | None = None) -> nn.Module:

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from mgnet_models.mgnet.grid import Grid
 from mgnet_models.mgnet.model import MgNet
 from mgnet_models.mgnet.stem import Stem
-from mgnet_models.runtime.convolution import use_winograd
+from mgnet_models.runtime.convolution import Conv3x3, use_winograd
 
 
 def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> MgNet:
@@ -49,7 +49,30 @@ def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> MgNet:
         grid.share_B = False
         grid.sigma_r = nn.ModuleList(nn.Sequential(ScaleShift(sigma_r), _activation(sigma_r)) for sigma_r in grid.sigma_r)
     folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    return cast(MgNet, use_winograd(folded)) if winograd else folded
+    if winograd:
+        use_winograd(folded)
+        for module in folded.modules():
+            if isinstance(module, Conv3x3):
+                module.freeze()
+            if isinstance(module, Grid) and isinstance(module.A, Conv3x3):
+                module.next_residual = _ResidualInOneCall(module)  # type: ignore[method-assign]
+    return folded
+
+
+class _ResidualInOneCall:
+    """r - A * s of one grid in one call: the Winograd convolution with -A adds r while it writes, which saves two passes."""
+
+    def __init__(self, grid: Grid) -> None:
+        from mgnet_kernels import FrozenWeight
+
+        self._grid = grid
+        self._minus_A = FrozenWeight(negated=True)
+
+    def __call__(self, r: Tensor, s: Tensor) -> Tensor:
+        A = cast(Conv3x3, self._grid.A)
+        if A.bias is not None or A._forward_hooks or A._forward_pre_hooks:
+            return Grid.next_residual(self._grid, r, s)
+        return self._minus_A.conv3x3(s, A.weight, addend=r, policy=A.policy)
 
 
 class ScaleShift(nn.Module):

@@ -111,8 +111,8 @@ def check_size(network: nn.Module, size: tuple[int, int]) -> None:
 
 
 def parameters_of(network: nn.Module) -> int:
-    """How many trainable numbers the network has."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    """How many numbers the parameters of the network hold; running statistics are none."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _of_notation(text: str, args: dict[str, Any]) -> NetworkSpec:

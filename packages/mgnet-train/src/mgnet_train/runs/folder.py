@@ -10,8 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mgnet_records.errors import InputError
 from mgnet_records.files import write_json
+from mgnet_records.run_result import Environment, Execution
 
 CONFIG, STATE = "config.json", "state.json"
 WEIGHTS, CERTIFICATE, CONFUSION = "model.safetensors", "certificate.json", "confusion.json"
@@ -56,7 +59,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a run folder. Raises InputError when it is missing or corrupt."""
     config = read_json(folder / CONFIG)
-    if not {"run_id", "identity", "data", "execution", "environment", "started"} <= config.keys():
+    try:
+        Execution.model_validate(config["execution"])
+        Environment.model_validate(config["environment"])
+        is_whole = {"run_id", "notation", "parameters", "data", "started", "started_ms"} <= config.keys()
+    except (KeyError, ValidationError):
+        is_whole = False
+    if not is_whole:
         raise InputError(f"{folder / CONFIG} is missing or corrupt: restore it, or delete the folder to train again")
     return config
 

@@ -9,6 +9,7 @@ from mgnet_records.datasets import DATA_SETS, DataSetInfo
 from mgnet_records.errors import InputError
 from mgnet_verify.counts.closed_form import mgnet, resnet
 from mgnet_verify.counts.closed_form.quoted import QUOTED
+from mgnet_verify.counts.closed_form.registry import parameters_of_name, registered_families
 
 _RESNET = re.compile(r"mg(?P<preact>preact)?resnet(?P<depth>18|34)_(?P<A>ali|al)_(?P<B>bli|bl)(?P<stem>_224)?")
 
@@ -23,7 +24,10 @@ def closed_form_parameters(model: str, dataset: str) -> int:
     data = data_set(dataset)
     counted = closed_form_of(model, in_chans=data.input_size[0], num_classes=data.num_classes)
     if counted is None:
-        raise InputError(f"no closed form for {model!r}: the families are MgNet, mgresnet, mgpreactresnet and Table 4's quotes")
+        others = ", ".join(registered_families())
+        raise InputError(
+            f"no closed form for {model!r}: the families are MgNet, mgresnet, mgpreactresnet, Table 4's quotes and {others}"
+        )
     return counted
 
 
@@ -44,4 +48,4 @@ def closed_form_of(model: str, *, in_chans: int, num_classes: int) -> int | None
     if name.startswith("mgnet_"):
         notation, stem = Notation.from_timm_name(name)
         return mgnet.parameters(notation, mgnet.Shape(in_chans=in_chans, num_classes=num_classes, stem=stem))
-    return None
+    return parameters_of_name(name, in_chans=in_chans, num_classes=num_classes)

@@ -16,6 +16,7 @@ from mgnet_records.errors import InputError
 from mgnet_verify.counts import measured
 from mgnet_verify.counts.closed_form import gdfi, mgnet, resnet
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry, Form
+from mgnet_verify.counts.closed_form.registry import registered_families, table_of_model
 from mgnet_verify.model_spec import ModelSpec
 from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
 from mgnet_verify.network.protocol import InputLimits, shape_of, view_of
@@ -23,9 +24,10 @@ from mgnet_verify.network.resnet import is_resnet, resnet_shape
 
 Place = tuple[int, str]
 
-# The operators by the names of their modules. What a grid computes outside of its modules is B at another stride.
+# The operators by the names of their modules: the last part that is no number. What a grid computes outside of its modules
+# is B at another stride.
 _PLACES = {"stem.theta": (0, "theta"), "head.fc": (0, "classifier")}
-_IN_A_GRID = re.compile(r"grids\.(?P<grid>\d+)(\.transfer)?(\.(?P<operator>A|B|B_pool|Pi|R)(\.\d+)?)?")
+_IN_A_GRID = re.compile(r"grids\.(?P<grid>\d+)(\.transfer|\.\d+)?(\.(?P<operator>[A-Za-z_]+)(\.\d+)?)?")
 _SHOWN = {None: "B", "B_pool": "B^{l,0}"}
 
 
@@ -60,15 +62,16 @@ class Counts:
 
 
 def counts(spec: ModelSpec, image: tuple[int, int] | None = None) -> Counts:
-    """Count a MgNet, ResNet, pre-act ResNet or GDFI on one image (height, width), by default of its data set's size.
+    """Count a network with a closed form on one image (height, width), by default of its data set's size.
 
     Raises InputError for a network without a closed form and for an image too small for its grids.
     """
     model, size = spec.model, image or default_image(spec.model)
     tables = closed_forms(model, size)
     if tables is None:
-        raise InputError(f"no closed form for {spec.name!r}: the families are MgNet, mgresnet, mgpreactresnet and GDFI")
-    limits = input_limits(model)
+        known = "the families are MgNet, mgresnet, mgpreactresnet and GDFI"
+        raise InputError(f"no closed form for {spec.name!r}: {known}, beside them {', '.join(registered_families())}")
+    limits = _limits_of_features(model) if table_of_model(model, size) else input_limits(model)
     shape, small = (limits.channels, *size), measured_image(size, limits.smallest)
     methods = measured.METHODS
     return Counts(
@@ -87,6 +90,12 @@ def input_limits(model: nn.Module) -> InputLimits:
     return InputLimits.of(grids=len(view.grids), stem=view.theta, imagenet=view.imagenet)
 
 
+def _limits_of_features(model: nn.Module) -> InputLimits:
+    """The images that a network without a view takes, by timm's account of its features."""
+    ours = cast(Any, model)
+    return InputLimits(channels=ours.in_chans, smallest=ours.feature_info[-1]["reduction"])
+
+
 def default_image(model: nn.Module) -> tuple[int, int]:
     """The image size (height, width) of the data set that timm's configuration names, else 32x32."""
     size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or (3, 32, 32)
@@ -94,9 +103,9 @@ def default_image(model: nn.Module) -> tuple[int, int]:
 
 
 def closed_forms(model: nn.Module, size: tuple[int, int]) -> dict[str, list[Entry]] | None:
-    """The closed form of each form of the network on an image (height, width); None for a network without a notation.
+    """The closed form of each form of the network on an image (height, width); None for a network without one.
 
-    A ResNet or GDFI has the one form "forward". Raises InputError for an image too small for the grids of a MgNet.
+    All but MgNet have the one form "forward". Raises InputError for an image too small for the grids of a MgNet.
     """
     ours = cast(Any, model)
     if is_resnet(model):
@@ -105,7 +114,8 @@ def closed_forms(model: nn.Module, size: tuple[int, int]) -> dict[str, list[Entr
     if is_gdfi(model):
         return {"forward": gdfi.table(ours.notation, *map_forms(model), gdfi_shape(model), size=size)}
     if not hasattr(model, "notation"):
-        return None
+        entries = table_of_model(model, size)
+        return None if entries is None else {"forward": entries}
     view = view_of(model)
     try:
         check_image_size(ours.notation, "imagenet" if view.imagenet else "cifar", size)

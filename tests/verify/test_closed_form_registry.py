@@ -1,0 +1,84 @@
+"""Families with a closed form of their own file: by name and by network, beside what torch and fvcore count."""
+
+import pytest
+import timm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mgnet_models import registered_names
+from mgnet_records.datasets import BY_TIMM_TAG
+from mgnet_verify import ModelSpec
+from mgnet_verify.counts import measured
+from mgnet_verify.counts.by_name import closed_form_of
+from mgnet_verify.counts.by_operator import counts
+from mgnet_verify.counts.closed_form.registry import parameters_of_name, registered_families, table_of_model
+from models.small_networks import SMALL, build
+
+NAMES = [name for name in registered_names() if parameters_of_name(name, in_chans=3, num_classes=10) is not None]
+COUNTED = [family for family in sorted(SMALL) if table_of_model(build(family, device="meta"), (8, 8)) is not None]
+
+
+def test_every_registered_family_has_names_and_a_small_network() -> None:
+    assert len(registered_families()) <= len(NAMES)
+    assert len(COUNTED) == len(registered_families())
+
+
+@pytest.mark.parametrize("tag", ["cifar100", "mnist"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_count_by_name_is_that_of_the_network(name: str, tag: str) -> None:
+    data = BY_TIMM_TAG[tag]
+    in_chans, num_classes = data.input_size[0], data.num_classes
+    model = timm.create_model(name, device="meta", in_chans=in_chans, num_classes=num_classes)
+    assert closed_form_of(f"{name}.{tag}", in_chans=in_chans, num_classes=num_classes) == measured.torch_parameters(model)
+    entries = table_of_model(model, (32, 32))
+    assert entries is not None
+    assert sum(entry.parameters for entry in entries) == measured.torch_parameters(model)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 14)], ids=str)
+@pytest.mark.parametrize("family", COUNTED)
+def test_each_operator_of_a_small_network_has_one_count_three_ways(family: str, size: tuple[int, int]) -> None:
+    counted = counts(ModelSpec(name=family, model=build(family, in_chans=2).eval()), size)
+    assert counted.agree
+    assert all(entry.macs > 0 for entry in (row.entry for row in counted.forms["forward"]) if entry.operator != "sigma")
+
+
+@pytest.mark.parametrize("family", COUNTED)
+def test_a_convolution_that_the_closed_form_does_not_know_is_reported(family: str) -> None:
+    model = build(family).eval()
+    model.stem = nn.Sequential(model.stem, nn.Conv2d(4, 4, 1, bias=False))
+    counted = counts(ModelSpec(name=family, model=model), (8, 8))
+    assert not counted.agree
+    assert counted.parameters.torch == counted.parameters.closed_form + 16
+
+
+STAGES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=4)
+
+
+@settings(deadline=None)
+@given(STAGES, st.integers(1, 4), st.integers(1, 6), st.integers(1, 17), st.integers(1, 17))
+def test_plain_networks_of_any_depth_and_width_have_the_closed_form(
+    stages: list[tuple[int, int]], in_chans: int, num_classes: int, h: int, w: int
+) -> None:
+    convolutions, channels = zip(*stages)
+    model = timm.create_model(
+        "plain20", convolutions=convolutions, channels=channels, in_chans=in_chans, num_classes=num_classes, device="meta"
+    )
+    entries = table_of_model(model, (h, w))
+    assert entries is not None
+    assert sum(entry.parameters for entry in entries) == measured.torch_parameters(model)
+    assert sum(entry.macs for entry in entries) == measured.torch_macs(model, (in_chans, h, w))
+
+
+@pytest.mark.parametrize("name, millions, exact", [("plain20", 0.27, 269_722), ("plain56", 0.85, 853_018)])
+def test_plain_networks_have_the_counts_of_the_resnets_without_shortcut_weights(name: str, millions: float, exact: int) -> None:
+    """Table 6 of He et al. prints 0.27 and 0.85 million for ResNet-20 and ResNet-56, whose shortcuts have no parameters."""
+    counted = closed_form_of(name, in_chans=3, num_classes=10)
+    assert counted == exact
+    assert round(exact / 1e6, 2) == millions
+
+
+def test_a_name_that_only_looks_like_one_of_a_family_has_no_closed_form() -> None:
+    assert closed_form_of("plain21", in_chans=3, num_classes=10) is None
+    assert closed_form_of("plain20x", in_chans=3, num_classes=10) is None
