@@ -1,5 +1,8 @@
 """The checks are measured by mutation: small changes to the code of mgnet-models, made in process, that no check notices."""
 
+import os
+import signal
+
 import pytest
 
 from mgnet_models import winograd_backend
@@ -11,14 +14,25 @@ from verify.mutation.equivalent import EQUIVALENT
 MUTANTS = tuple(mutant for mutant in mutants() if mutant.file != "runtime.convolution" or winograd_backend() != "aten")
 # Mutants that the default profile tries.
 SAMPLE = 24
+# What a mutant may take; one that survives takes a few seconds.
+SECONDS = 300
 
 
 def survives(mutant: Mutant) -> bool:
+    """Whether every check passes. In a process of its own: a change can crash the interpreter or make a loop endless."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(SECONDS)  # ends the process
+        os._exit(0 if _passes(mutant) else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _passes(mutant: Mutant) -> bool:
     try:
         variant = mutant.variant()
-    except Exception:
+        return next(failures(variant, checks_of(mutant.file)), None) is None
+    except BaseException:
         return False  # the module does not even load
-    return next(failures(variant, checks_of(mutant.file)), None) is None
 
 
 def explained(mutant: Mutant) -> bool:
