@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels.cases import EAGER as EVERYTHING
+from kernels.cases import NEVER
 from mgnet_kernels import FrozenWeight, conv3x3
 
 
@@ -23,7 +24,7 @@ def tensors(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor,
     return x, weight, bias, addend
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_frozen_weight_computes_the_bits_of_the_operator(dtype: torch.dtype) -> None:
     x, weight, bias, addend = tensors(dtype)
     frozen = FrozenWeight()
@@ -38,6 +39,17 @@ def test_a_negated_one_subtracts() -> None:
     right = conv3x3(x, -weight, None, addend, policy=EVERYTHING)
     for _ in range(2):
         assert torch.equal(frozen.conv3x3(x, weight, None, addend, policy=EVERYTHING), right)
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_a_convolution_too_small_for_the_kernel_is_the_direct_one(negated: bool) -> None:
+    x, weight, bias, addend = tensors()
+    frozen = FrozenWeight(negated=negated)
+    sign = -1 if negated else 1
+    for b in (None, bias):
+        for a in (None, addend):
+            right = conv3x3(x, sign * weight, b, a, policy=NEVER)
+            torch.testing.assert_close(frozen.conv3x3(x, weight, b, a, policy=NEVER), right)
 
 
 def _by_data(weight: Tensor) -> None:
