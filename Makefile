@@ -65,7 +65,7 @@ dist: $(STAMP)  ## wheels and source archives of all packages, in dist/
 	done
 	@ls dist
 
-pins: $(STAMP)  ## write constraints.txt anew: exact versions, no hosts
+pins: $(STAMP)  ## write constraints.txt again: exact versions, no hosts
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-package hatchling --python $(BIN)/python requirements.txt -o build/pins.txt
 	@grep -v '^-e\|^\.' build/pins.txt > constraints.txt && $(BIN)/python ci/hosts.py
 

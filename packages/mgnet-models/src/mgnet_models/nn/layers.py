@@ -53,7 +53,7 @@ def make_norm_act(
     """The factory of sigma: normalization then activation, BatchNorm and ReLU unless the user swaps them."""
     make_act(act_layer)  # names an unknown activation before timm's lookup of the pair fails
     layer = _known(partial(get_norm_act_layer, act_layer=act_layer), norm_layer, "norm_layer", _NORMS)
-    return partial(layer, **dd)  # the activation acts in place, on what the normalization has just made
+    return partial(layer, **dd)  # the activation works in place: its input is a temporary tensor
 
 
 def make_norm(norm_layer: str | Callable[..., nn.Module], dd: DeviceDtype, *, affine: bool = True) -> NormAct:

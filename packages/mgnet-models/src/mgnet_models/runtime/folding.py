@@ -115,7 +115,7 @@ def _affine(sigma: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _activation(sigma: nn.Module) -> nn.Module:
-    """The activation of a sigma, in the memory of its argument where that is a ReLU: the argument is always scratch."""
+    """The activation of a sigma; a ReLU works in place, because its input is a temporary tensor."""
     act = cast(nn.Module, sigma.act)
     return nn.ReLU(inplace=True) if type(act) is nn.ReLU else copy.deepcopy(act)
 

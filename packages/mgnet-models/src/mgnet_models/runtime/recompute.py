@@ -387,7 +387,7 @@ class _Call:
     def again(self, x: Tensor) -> Tensor:
         """sigma(x) by the known statistics, with the rounding of the first time.
 
-        A variance of 1 leaves PyTorch's kernel nothing to invert: the deviation comes with the weight, as in its training.
+        The variance passed is 1 and 1 / deviation is folded into the weight, as PyTorch's kernel does in training.
         """
         one = torch.ones_like(cast(Tensor, self.inverse_deviation))
         weight = self.norm.weight * self.inverse_deviation
