@@ -19,6 +19,7 @@ from benchmarks.saved_tensors import saved_bytes
 from timm import create_model
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import mgnet_models
 from mgnet_models import Notation, winograd_backend
@@ -204,6 +205,37 @@ def folded_equals_the_network(variant: Variant, case: Case) -> None:
             raise
     else:
         raise Violation("a network that normalizes by the image is folded")
+
+
+def folded_wide_network_runs_winograd(variant: Variant, case: Case) -> None:
+    """Folded, a wide network computes its function by Winograd with kept transforms, r - A * s in one call, until hooks watch A."""
+    if winograd_backend() == "aten":
+        raise NotDecided("no C kernel on this machine")
+    conv3x3 = variant["runtime.convolution", "Conv3x3"]
+    optimize_for_inference = variant["runtime.folding", "optimize_for_inference"]
+    torch.manual_seed(0)
+    network = _lively(variant.MgNet("MgNet[2,2]-[48]-B^l", num_classes=2)).eval()
+    image = torch.randn(2, 3, 48, 48)
+    folded, direct = optimize_for_inference(network), optimize_for_inference(network, winograd=False)
+    if any(isinstance(module, conv3x3) for module in direct.modules()):
+        raise Violation("Winograd was not asked for")
+    smoothers = [B for grid in folded.grids for B in grid.B]
+    watched: list[Tensor] = []
+    with torch.inference_mode():
+        wanted = network(image)
+        for _ in range(2):
+            seen = folded(image)
+            if not torch.allclose(seen, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+                raise Violation("the folded network computes another function")
+        in_one_call = [grid.next_residual for grid in folded.grids]
+        folded.grids[0].A.register_forward_hook(lambda module, args, y: watched.append(y))
+        hooked = folded(image)
+    if not all(isinstance(B, conv3x3) and B._conv3x3.__self__._kept is not None for B in smoothers):
+        raise Violation("the convolutions keep no transforms")
+    if any(in_one_call[n]._minus_A._kept is None for n in range(2)):
+        raise Violation("the residual takes two calls")
+    if len(watched) != 2 or not torch.allclose(hooked, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+        raise Violation("a hook on A is not called, or changes the result")
 
 
 # ---- duality: the modified pre-act ResNet has the residuals ----
@@ -480,12 +512,42 @@ def winograd_is_close_to_direct(variant: Variant, case: Case) -> None:
     alone = use_winograd(nn.Conv2d(16, 16, 3, padding=1), policy)
     if not isinstance(alone, conv3x3) or variant["runtime.convolution", "winograd_backend"]() != winograd_backend():
         raise Violation("a single convolution is not converted, or the backend has another name")
+    one, batch = torch.randn(16, 8, 8), torch.randn(2, 16, 8, 8)
+    with torch.no_grad():
+        right = torch.conv2d(one[None], alone.weight, alone.bias, padding=1)[0]
+        if alone(one).shape != right.shape or not torch.allclose(alone(one), right, atol=1e-4):
+            raise Violation("one image without a batch is convolved in another way")
+        before, operators = alone(batch), _operators_of(lambda: alone(batch))
+        alone.freeze()
+        if not torch.equal(alone(batch), before):
+            raise Violation("a frozen convolution computes other bits")
+        if operators == _operators_of(lambda: alone(batch)) or "mgnet.conv3x3.default" not in operators:
+            raise Violation("the operator does not run, or runs after freezing too")
+
+
+class _Operators(TorchDispatchMode):
+    """Notes the names of the operators that run in this context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def _operators_of(run: Callable[[], object]) -> set[str]:
+    with _Operators() as operators:
+        run()
+    return operators.names
 
 
 WINOGRAD_CHECKS = (VariantCheck(name="winograd_is_close_to_direct", run=_on_cases(winograd_is_close_to_direct, (0,))),)
 FOLDING_CHECKS = (
     VariantCheck(name="folded_equals_the_specification", run=folded_equals_the_specification),
     VariantCheck(name="folded_equals_the_network", run=folded_equals_the_network),
+    VariantCheck(name="folded_wide_network_runs_winograd", run=_on_cases(folded_wide_network_runs_winograd, (0,))),
 )
 DUALITY_CHECKS = (VariantCheck(name="converted_has_the_residuals", run=converted_has_the_residuals),)
 RECOMPUTE_CHECKS = (

@@ -9,6 +9,8 @@ _FALSY = "None is as false as False"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
     "mgnet.grid": {
+        "rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))  ->  "
+        "rates = iter(calculate_drop_path_rates(drop_path_rate, notation.nu))": "timm takes the depths of stages too, and sums them",
         "self.last = last  ->  self.last = None": "the network sets it for its last grid, and None is as false as False",
         "return (self.feature(u), r)  ->  return (u, r)": "`feature` is the identity, a place for feature extraction by graph",
         "return [make_grid(nu, c_u[index], c_f[index], notation.share_B, norm_act, dd, transfer=transfers[index - 1] if index > 0 else None, last=index == len(notation.nu) - 1, drop_path_rates=list(islice(rates, nu))) for index, nu in enumerate(notation.nu)]  ->  return [make_grid(nu, c_u[index], c_f[index], notation.share_B, norm_act, dd, transfer=transfers[index - 1] if index > 0 else None, last=index == len(notation.nu) - 1, drop_path_rates=islice(rates, nu)) for index, nu in enumerate(notation.nu)]": "an iterator is read once, as the list is",
@@ -33,6 +35,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "return nn.ReLU(inplace=True) if act is nn.ReLU else copy.deepcopy(act)": "a copied ReLU computes the same",
     },
     "runtime.recompute": {
+        "z = torch.batch_norm(x, weight, bias, None, None, True, 0.0, ctx.eps, False) if ctx.by_batch else (x - _by_channel(mean)) * _by_channel(inverse_deviation * weight) + _by_channel(bias)  ->  "
+        "z = torch.batch_norm(x, weight, bias, None, None, True, 0.0, ctx.eps, True) if ctx.by_batch else (x - _by_channel(mean)) * _by_channel(inverse_deviation * weight) + _by_channel(bias)": "the flag lets cuDNN normalize, on a GPU",
         "self._waiting = 0  ->  self._waiting = None": "`value` sets it before it is read",
         "self._waiting = 0  ->  self._waiting = 1": "`value` sets it before it is read",
         "if call.mean is None or call.inverse_deviation is None:  ->  if call.mean is None and call.inverse_deviation is None:": "both are known or none is",
