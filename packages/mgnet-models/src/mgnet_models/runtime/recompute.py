@@ -203,6 +203,9 @@ class _Kept:
         return cast("_Source", self.source).value() if self.tensor is None else self.tensor
 
 
+_OWN_HOOKS = 2  # those of a `_Keeper` on each module
+
+
 class _Keeper:
     """The hooks of one pass over a grid."""
 
@@ -223,7 +226,10 @@ class _Keeper:
         return kept
 
     def before_call(self, module: nn.Module, args: tuple[Tensor]) -> None:
-        self._state = _State(args[0])
+        # A plain convolution or norm draws no random numbers; what hooks of the user draw in it is not known.
+        is_plain = isinstance(module, nn.Conv2d) or _is_norm_relu_class(module)
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        self._state = _State(args[0], with_random=not is_plain or hooks > _OWN_HOOKS)
 
     def after_call(self, module: nn.Module, args: tuple[Tensor], y: Tensor) -> None:
         parent = self._source_of(args[0])
@@ -280,20 +286,27 @@ class _Source:
 class _State:
     """What the result of a module depends on beside its input and weights: autocast, and the state of random numbers."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, *, with_random: bool) -> None:
         device = x.device.type
         self._device = device
         self._autocast = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        self._random = torch.get_rng_state()
-        self._random_of_devices = get_device_states(x)
+        self._random = (torch.get_rng_state(), *get_device_states(x)) if with_random else None
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        devices, states = self._random_of_devices
         dtype, enabled = self._autocast
+        with torch.autocast(self._device, dtype=dtype, enabled=enabled), self._random_numbers():
+            yield
+
+    @contextmanager
+    def _random_numbers(self) -> Iterator[None]:
+        if self._random is None:
+            yield
+            return
+        random, devices, states = self._random
         kind = {} if self._device == "cpu" else {"device_type": self._device}
-        with torch.random.fork_rng(devices=devices, **kind), torch.autocast(self._device, dtype=dtype, enabled=enabled):
-            torch.set_rng_state(self._random)
+        with torch.random.fork_rng(devices=devices, **kind):
+            torch.set_rng_state(random)
             set_device_states(devices, states, **kind)
             yield
 
@@ -365,14 +378,12 @@ class _Again(AbstractContextManager[None]):
             norm.training, norm.momentum, norm.num_batches_tracked = training, momentum, count
 
 
+def _is_norm_relu_class(module: nn.Module) -> bool:
+    return type(module) is BatchNormAct2d and type(module.act) is nn.ReLU and type(module.drop) is nn.Identity
+
+
 def _is_norm_relu(module: nn.Module) -> TypeGuard[BatchNormAct2d]:
-    return (
-        type(module) is BatchNormAct2d
-        and type(module.act) is nn.ReLU
-        and type(module.drop) is nn.Identity
-        and module.weight is not None
-        and "forward" not in module.__dict__
-    )
+    return _is_norm_relu_class(module) and module.weight is not None and "forward" not in module.__dict__
 
 
 class _Call:
