@@ -13,6 +13,7 @@ import torch
 from mgnet_models import save_checkpoint
 from mgnet_records.audit import AuditedRow
 from mgnet_records.certificate import certificate_schema, fault_of, read_certificate
+from mgnet_verify import resolve
 from mgnet_verify.cli import main
 
 
@@ -30,6 +31,13 @@ def test_certify_writes_a_certificate_that_fits_the_derived_schema(tmp_path: Pat
     assert set(document["parameters"].values()) == {56_618}
     assert capsys.readouterr().out.endswith("PASS\n")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_checkpoint_of_a_bare_notation_has_the_name_of_its_run(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    arguments = {"notation": "MgNet[1,1]-[4]-B^l", "in_chans": 1, "num_classes": 10}
+    save_checkpoint(timm.create_model("mgnet", **arguments), file, model_name="mgnet", model_args=arguments)
+    assert resolve(str(file)).name == "mgnet_1_1_c4_bl"
 
 
 def test_certify_accepts_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

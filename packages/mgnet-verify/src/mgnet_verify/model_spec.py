@@ -52,6 +52,8 @@ def from_checkpoint(path: Path) -> ModelSpec:
     """A file written by `mgnet_models.save_checkpoint`. Any other is rejected without being unpickled."""
     model = mgnet_models.load_checkpoint(path)
     name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture") or path.stem)
+    if name == "mgnet":  # the entry for any notation: the name that the training gave its run is that of the notation
+        name = model.notation.timm_name(model.stem_kind)
     return ModelSpec(name=name, model=model.eval(), checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
