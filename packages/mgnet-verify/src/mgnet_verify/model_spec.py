@@ -7,6 +7,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import timm
 from torch import nn
@@ -53,7 +54,8 @@ def from_checkpoint(path: Path) -> ModelSpec:
     model = mgnet_models.load_checkpoint(path)
     name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture") or path.stem)
     if name == "mgnet":  # the entry for any notation: the name that the training gave its run is that of the notation
-        name = model.notation.timm_name(model.stem_kind)
+        mgnet = cast(mgnet_models.MgNet, model)
+        name = mgnet.notation.timm_name(mgnet.stem_kind)
     return ModelSpec(name=name, model=model.eval(), checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
