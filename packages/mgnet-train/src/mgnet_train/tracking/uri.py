@@ -1,75 +1,91 @@
-"""Where MLflow keeps the runs, and whether it can be reached: questions answered without importing mlflow."""
+"""Where MLflow keeps the runs, and how that is shown: an address may hold a password, which no line and no file may repeat.
+
+What an address means, and whether it can be reached, is MLflow's business; `mgnet_train.tracking.store` asks it.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
-import socket
-import urllib.error
-import urllib.request
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from mgnet_records.errors import InputError
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_SECONDS = 3.0
+DATABASE = "mlflow.db"
+_HIDDEN = "..."
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|credential|private|api_?key|access_?key|odbc_connect", re.IGNORECASE)
+# Variables of the environment hold anything; a short value, such as 1 of HF_HUB_DISABLE_IMPLICIT_TOKEN, is no secret.
+_SHORTEST_IN_ENVIRONMENT = 6
+_SHORTEST_PIECE = 4
+
+
+def is_default() -> bool:
+    """Whether the store is the database in the folder of runs: the variable is unset or empty."""
+    return not os.environ.get(VARIABLE)
 
 
 def store_uri(runs: Path) -> str:
-    """The store that MLflow's standard variable names, else an sqlite file in the folder of runs."""
-    return os.environ.get(VARIABLE) or f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+    """The address that MLflow's standard variable gives, else that of an sqlite file in the folder of runs."""
+    return os.environ.get(VARIABLE) or f"sqlite:///{runs.resolve() / DATABASE}"
 
 
-def check_store(uri: str) -> None:
-    """Raise InputError, in one line, when the store cannot be reached or is of a kind MLflow no longer supports."""
-    parts = urlsplit(uri)
-    scheme = parts.scheme.split("+")[0]
-    if scheme in ("http", "https"):
-        _check_server(uri)
-    elif scheme == "sqlite":
-        _check_sqlite(uri)
-    elif scheme in _PORTS:
-        _check_port(uri, parts.hostname or "localhost", parts.port or _PORTS[scheme])
-    elif scheme not in ("databricks", "databricks-uc"):
-        raise _unreachable(uri, "MLflow keeps runs in a server or a database, not in a folder")
+def store_name(runs: Path) -> str:
+    """The store in words for a person: the address without what may be secret, or the path of the default database."""
+    return str(runs / DATABASE) if is_default() else shown(store_uri(runs))
 
 
-def _check_server(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_SECONDS):
-            return
-    except urllib.error.HTTPError:
-        return  # something answers: a proxy may hide /health or require a login that mlflow will give
-    except (OSError, ValueError) as error:
-        raise _unreachable(uri, str(getattr(error, "reason", error))) from None
+def shown(uri: str) -> str:
+    """An address without what may be secret: all before the last @, and all behind the first of ? ; #."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        scheme, rest = "", uri
+    if "@" in rest:
+        rest = f"{_HIDDEN}@{rest.rpartition('@')[2]}"
+    place = re.split("[?;#]", rest, maxsplit=1)[0]
+    return f"{scheme}{separator}{place}{'' if place == rest else '?' + _HIDDEN}"
 
 
-def _check_sqlite(uri: str) -> None:
-    path = Path(uri.split("///", 1)[-1])
-    try:
-        if path.exists() and path.stat().st_size:
-            with open(path, "rb") as file:
-                if file.read(15) != b"SQLite format 3":
-                    raise _unreachable(uri, "the file is no sqlite database")
-        folder = path.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-            raise _unreachable(uri, f"{folder} is no folder that can be written")
-    except OSError as error:
-        raise _unreachable(uri, str(error.strerror)) from None
+def without_secrets(text: str, uri: str) -> str:
+    """A text of MLflow, of a database or of a server, without the secrets of the address and of the environment."""
+    if shown(uri) != uri:
+        text = text.replace(uri, shown(uri))
+    text = re.sub(r"(?<=://)[^\s'\"<>]*@", f"{_HIDDEN}@", text)
+    for secret in sorted(set(_secrets(uri)), key=len, reverse=True):
+        # A short one is replaced as a word of its own, so that a password "a" does not garble every line.
+        is_long = len(secret) >= _SHORTEST_IN_ENVIRONMENT
+        text = text.replace(secret, _HIDDEN) if is_long else re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
+    return text
 
 
-def _check_port(uri: str, host: str, port: int) -> None:
-    try:
-        socket.create_connection((host, port), timeout=_SECONDS).close()
-    except OSError as error:
-        raise _unreachable(uri, str(error)) from None
+def _secrets(uri: str) -> Iterator[str]:
+    rest = uri.partition("://")[2] or uri
+    if "@" in rest:
+        login = rest.rpartition("@")[0]
+        user, colon, password = login.partition(":")
+        yield from _spellings(password if colon else user)
+        yield from _basic(unquote(login))
+    for name, value in parse_qsl(uri.partition("?")[2], keep_blank_values=False):
+        if _SECRET_NAME.search(name):
+            yield from _spellings(value)
+    for part in re.findall(r"(?:pwd|password)=([^;&\s]+)", unquote(uri), re.IGNORECASE):
+        yield from _spellings(part)
+    for name, value in os.environ.items():
+        if _SECRET_NAME.search(name) and (len(value) >= _SHORTEST_IN_ENVIRONMENT or name.startswith("MLFLOW_TRACKING_")):
+            yield from _spellings(value, pieces=False)
+    yield from _basic(f"{os.environ.get('MLFLOW_TRACKING_USERNAME', '')}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}")
 
 
-def _unreachable(uri: str, why: str) -> InputError:
-    parts = urlsplit(uri)
-    shown = uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
-    return InputError(
-        f"MLflow store {shown!r} cannot be reached ({' '.join(why.split())}): start it, correct or unset {VARIABLE}, "
-        "or pass --allow-unreachable-store to train now and send later"
-    )
+def _spellings(secret: str, *, pieces: bool = True) -> Iterator[str]:
+    """A secret as it may come back: quoted, not quoted, and in the pieces into which a parser breaks a badly quoted address."""
+    plain = unquote(secret)
+    yield from filter(None, (secret, plain, quote(plain, safe=""), quote(plain), quote_plus(plain)))
+    if pieces:
+        yield from (piece for piece in re.split(r"\W+", plain) if len(piece) >= _SHORTEST_PIECE)
+
+
+def _basic(login: str) -> Iterator[str]:
+    """What HTTP makes of user:password."""
+    if len(login) > 1:
+        yield base64.b64encode(login.encode()).decode()
