@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mgnet_records.addresses import without_secrets
 from mgnet_records.errors import InputError
-from mgnet_train.tracking.uri import without_secrets
 
 # What a person sets wins over what is set here.
 _FIRST_CONTACT = {

@@ -27,7 +27,8 @@ MODEL_TAG = "mgnet.exported_model"
 REGISTERED_TAG = "mgnet.registered_model"
 FIGURES = "figures"
 _FAILED = "none ("
-_NAME_LENGTH = 250
+_DATA_SET = "the data set"
+_NAME_LENGTH = _SHORT_VALUE = 250  # what every version of MLflow takes
 _METRICS_A_BATCH, _PARAMETERS_A_BATCH = 900, 90  # MLflow takes 1000 and 100
 # A store that answers with one of these will not answer otherwise the next time.
 _FINAL = {"INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"}
@@ -55,6 +56,7 @@ class MlflowRun:
         self._experiment_id = require_mlflow(self._client)
         self.run_id: str | None = self._find()
         self._is_ready = False
+        self._rejected: set[str] = set()
 
     def send(self, records: list[Record]) -> None:
         """Send records of the journal: metrics with the time they were measured, and, behind the last one, what the run made."""
@@ -95,16 +97,28 @@ class MlflowRun:
             self._log([Metric(name, value, time, step) for name, step, value, time in missing])
 
     def _finish(self, status: str, time: int) -> None:
-        for name in (RESULT_FILE, WEIGHTS, CONFIG, CERTIFICATE):
-            if (self._folder / name).exists():
-                self._client.log_artifact(self.run_id, str(self._folder / name))
+        """Send files, model and tags, then the status; all of it is read back."""
+        files = {
+            name: self._folder / name for name in (RESULT_FILE, WEIGHTS, CONFIG, CERTIFICATE) if (self._folder / name).exists()
+        }
         if read_result(self._folder) is not None:
             draw_figures(self._folder, self._folder / FIGURES)
-            self._client.log_artifacts(self.run_id, str(self._folder / FIGURES), FIGURES)
+            files |= {f"{FIGURES}/{path.name}": path for path in (self._folder / FIGURES).iterdir()}
+        for place, path in files.items():
+            self._client.log_artifact(self.run_id, str(path), place.rpartition("/")[0] or None)
+        require_files(files, lambda place: self._client.list_artifacts(self.run_id, place))
+        if read_result(self._folder) is not None:
             self._log_model()
-        for name, value in self._final_tags().items():
+        final = self._final_tags()
+        for name, value in final.items():
             self._client.set_tag(self.run_id, name, value)
         self._client.set_terminated(self.run_id, status, end_time=time)
+        run = self._client.get_run(self.run_id)
+        lacking = [*self._undescribed(run), *(name for name, value in final.items() if run.data.tags.get(name) != value)]
+        if run.info.status != status:
+            lacking.append(f"the status {status}")
+        if lacking:
+            raise StoreError(f"the store confirmed what it does not have: {', '.join(lacking[:5])}")
 
     def _log_model(self) -> None:
         """Export the network, log and register it, once. What cannot be done is in the log and in a tag, and the run goes on."""
@@ -220,16 +234,55 @@ class MlflowRun:
         return self._experiment_id
 
     def _describe(self) -> None:
-        """Log parameters, then the data set; if that is there, an earlier attempt was complete."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+        """Log what the store lacks of parameters and data set."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        if self._client.get_run(self.run_id).inputs.dataset_inputs:
-            return
-        params = [Param(name, value) for name, value in parameters(self._config).items()]
-        for first in range(0, len(params), _PARAMETERS_A_BATCH):
-            self._client.log_batch(self.run_id, params=params[first : first + _PARAMETERS_A_BATCH])
-        entity = Dataset(**dataset(self._config))
-        self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training and test")])])
+        lacking = self._undescribed(self._client.get_run(self.run_id))
+        params = {name: value for name, value in parameters(self._config).items() if name in lacking}
+        names = sorted(params)
+        for first in range(0, len(names), _PARAMETERS_A_BATCH):
+            self._log_parameters({name: params[name] for name in names[first : first + _PARAMETERS_A_BATCH]})
+        if _DATA_SET in lacking:
+            entity = Dataset(**dataset(self._config))
+            self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training and test")])])
+
+    def _undescribed(self, run: Any) -> list[str]:
+        """The parameters, and the data set, that MLflow's run lacks."""
+        known = run.data.params.keys() | self._rejected
+        return [name for name in parameters(self._config) if name not in known] + ([] if run.inputs.dataset_inputs else [_DATA_SET])
+
+    def _log_parameters(self, params: dict[str, str]) -> None:
+        """Log parameters; an older server takes shorter values, and one that it rejects does not keep the others out."""
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(self.run_id, params=[Param(name, value) for name, value in params.items()])
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            if len(params) > 1:
+                before = len(self._rejected)
+                for name, value in params.items():
+                    self._log_parameters({name: value})
+                if len(self._rejected) - before == len(params):
+                    raise  # not one of them: what answers has other reasons
+                return
+            ((name, value),) = params.items()
+            if len(value) > _SHORT_VALUE:
+                self._log_parameters({name: value[:_SHORT_VALUE]})
+                return
+            self._rejected.add(name)
+            self._say(f"{self._folder.name}: MLflow rejects parameter {name} ({in_one_line(error, self._uri)})")
+
+
+def require_files(files: dict[str, Path], listed: Callable[[str | None], list[Any]]) -> None:
+    """Raise StoreError for a file (its place in the store, and where it is here) that the store does not list in its size."""
+    folders = {place.rpartition("/")[0] for place in files}
+    sizes = {file.path: file.file_size for folder in folders for file in listed(folder or None)}
+    for place, path in files.items():
+        if sizes.get(place, -1) not in (None, path.stat().st_size):  # not every store knows sizes
+            raise StoreError(f"the store confirmed {place} and does not have it whole")
 
 
 def open_client(uri: str) -> Any:

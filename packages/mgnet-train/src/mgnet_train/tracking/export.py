@@ -79,6 +79,8 @@ def log_exported_model(client: Any, run: Any, archive: Path, config: dict[str, A
     from mlflow.models import Model
     from mlflow.models.model import MLMODEL_FILE_NAME
 
+    from mgnet_train.tracking.client import require_files
+
     run_id, experiment = run.info.run_id, run.info.experiment_id
     made = client.search_logged_models([experiment], f"source_run_id = '{run_id}'", max_results=1)
     if made:
@@ -93,6 +95,8 @@ def log_exported_model(client: Any, run: Any, archive: Path, config: dict[str, A
     description.artifact_path, description.run_id = model.artifact_location, run_id
     description.save(str(archive / MLMODEL_FILE_NAME))
     client.log_model_artifacts(model.model_id, str(archive))
+    files = {path.relative_to(archive).as_posix(): path for path in archive.rglob("*") if path.is_file()}
+    require_files(files, lambda place: client.list_logged_model_artifacts(model.model_id, place))
     epochs, data = config["recipe"]["epochs"], dataset(config)
     last = [
         Metric(

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from mgnet_records.addresses import without_secrets
 from mgnet_records.errors import InputError
-from mgnet_train.tracking.uri import DATABASE, VARIABLE, is_default, store_name, store_uri, without_secrets
+from mgnet_train.tracking.uri import DATABASE, VARIABLE, is_default, store_name, store_uri
 
 LINK = "mlflow.json"  # in a run folder; names the run of MLflow and its store
 START_SECONDS = 300.0  # to import MLflow on a busy machine
@@ -188,6 +189,4 @@ def _check_default(runs: Path) -> None:
 
 def unreachable(runs: Path, error: StoreError, fix: str) -> InputError:
     """The line for a store that cannot be used."""
-    return InputError(
-        f"MLflow store {store_name(runs)!r} cannot be used ({error}): start it, correct or unset {VARIABLE}, {fix}"
-    )
+    return InputError(f"MLflow store {store_name(runs)!r} cannot be used ({error}): start it, correct or unset {VARIABLE}, {fix}")

@@ -22,13 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from mgnet_records.addresses import without_secrets
 from mgnet_records.files import write_json
 from mgnet_train.errors import BusyError
 from mgnet_train.runs.folder import read_json
 from mgnet_train.runs.journal import JOURNAL
 from mgnet_train.runs.lock import exclusive
 from mgnet_train.tracking.store import LINK, NoAnswerError, Sent, Store
-from mgnet_train.tracking.uri import DATABASE, is_default, store_name, store_uri, without_secrets
+from mgnet_train.tracking.uri import DATABASE, is_default, store_name, store_uri
 
 _PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
@@ -169,6 +170,8 @@ def _digest(journal: Path, offset: int) -> str | None:
     first = max(0, offset - _CHECKED_BYTES)
     try:
         with open(journal, "rb") as file:
+            if offset > file.seek(0, os.SEEK_END):
+                return None
             file.seek(first)
             before = file.read(offset - first)
     except OSError:

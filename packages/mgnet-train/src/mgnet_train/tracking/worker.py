@@ -16,10 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mgnet_records.addresses import without_secrets
 from mgnet_train.runs.journal import JOURNAL, read_records
 from mgnet_train.tracking.calls import in_one_line, quiet_mlflow
 from mgnet_train.tracking.store import Sent
-from mgnet_train.tracking.uri import store_uri, without_secrets
+from mgnet_train.tracking.uri import store_uri
 
 
 class Sender:
