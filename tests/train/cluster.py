@@ -139,7 +139,13 @@ class Cluster:
         file = self.folder / "script.sh"
         file.write_text(script)
         done = subprocess.run(
-            ["sbatch", "--parsable", *options, str(file)], env=self.env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+            ["sbatch", "--parsable", *options, str(file)],
+            env=self.env,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -189,9 +195,7 @@ class Cluster:
             )
 
 
-def wait_for(
-    condition: Callable[[], bool], what: str, *, seconds: float = 60.0, log: Callable[[], str] = lambda: ""
-) -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 60.0, log: Callable[[], str] = lambda: "") -> None:
     """Return when the condition holds; fail when that takes longer."""
     deadline = time.monotonic() + seconds
     while True:

@@ -43,8 +43,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--sbatch-arg",
         action="append",
         default=[],
-        metavar="=--NAME=VALUE",
-        help="a further option of sbatch, any number of times, as --sbatch-arg=--partition=gpu --sbatch-arg=--gres=gpu:1; it "
+        metavar="--NAME=VALUE",
+        help="a further option of sbatch, any number of times, as --sbatch-arg --partition=gpu --sbatch-arg --gres=gpu:1; it "
         "replaces the script's own",
     )
     add_run_options(parser)
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.experiments.reproduce import distinct_runs, plan, plan_lines, table_lines
     from mgnet_train.train.distributed import choose_device
 
-    options = checked_options(arguments.sbatch_arg)
+    options = checked_options([option or "--" for option in arguments.sbatch_arg])  # argparse makes [] of a value "--"
     if options and not (arguments.sbatch or arguments.submitit):
         raise InputError("--sbatch-arg is for what goes to Slurm: give --sbatch TASKS or --submitit TASKS too")
     planned = plan(
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = min(arguments.sbatch or arguments.submitit or 1, len(runs))
     needs = {"cpus": arguments.workers + 1, "gpu": arguments.device != "cpu", "options": options}
     if arguments.sbatch:
-        print(array_script(_task_command(arguments), tasks=tasks, folder=Path.cwd(), **needs))
+        script = array_script(_task_command(arguments), tasks=tasks, folder=Path.cwd(), **needs)
+        sys.stdout.buffer.write(os.fsencode(script + "\n"))  # a path need not be text
         return ExitCode.DONE
     print("\n".join(plan_lines(planned, arguments.runs, rate=arguments.rate)), flush=True)
     if arguments.dry_run:

@@ -54,16 +54,16 @@ def checked_options(options: Sequence[str]) -> dict[str, str | None]:
         match = re.fullmatch(r"--([a-z][a-z0-9-]+)(?:=(.*))?", option)
         if match is None or not option.isprintable():
             raise InputError(
-                f"--sbatch-arg={option!r} is no long option of sbatch in one line: write --sbatch-arg=--name=value, as "
-                "--sbatch-arg=--partition=gpu"
+                f"--sbatch-arg {option!r} is no long option of sbatch in one line: write --sbatch-arg --name=value, as "
+                "--sbatch-arg --partition=gpu"
             )
         name, value = match.groups()
         if name == "array":
-            raise InputError(f"--sbatch-arg={option} would change the number of tasks: give it as --sbatch or --submitit")
+            raise InputError(f"--sbatch-arg {option} would change the number of tasks: give it as --sbatch or --submitit")
         if name == "wrap":
-            raise InputError(f"--sbatch-arg={option} would replace the script: leave it out")
+            raise InputError(f"--sbatch-arg {option} would replace the script: leave it out")
         if name == "signal" and not re.fullmatch(r"B:(SIG)?USR1@[1-9][0-9]*", value or ""):
-            raise InputError(f"--sbatch-arg={option} is no warning that a task hears: use --signal=B:USR1@SECONDS")
+            raise InputError(f"--sbatch-arg {option} is no warning that a task hears: use --signal=B:USR1@SECONDS")
         checked[name] = value
     return checked
 
@@ -151,7 +151,7 @@ def submit(
     if options and executor.cluster != "slurm":
         raise InputError("--sbatch-arg needs Slurm, which submitit does not find here: leave it out, or submit where srun is")
     if "signal" in options:
-        raise InputError("--sbatch-arg=--signal is submitit's own to set: use --sbatch instead of --submitit, or leave it out")
+        raise InputError("--sbatch-arg --signal is submitit's own to set: use --sbatch instead of --submitit, or leave it out")
     executor.update_parameters(
         name="mgnet",
         nodes=1,
@@ -161,9 +161,7 @@ def submit(
         timeout_min=_HOURS * 60,
         slurm_signal_delay_s=_WARNING_SECONDS,
         # By submitit's names, so that they replace its own; True is an option without a value.
-        slurm_additional_parameters={
-            name.replace("-", "_"): True if value is None else value for name, value in options.items()
-        },
+        slurm_additional_parameters={name.replace("-", "_"): True if value is None else value for name, value in options.items()},
     )
     jobs: list[Any] = []
     with executor.batch():
