@@ -195,7 +195,7 @@ class Cluster:
             )
 
 
-def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 60.0, log: Callable[[], str] = lambda: "") -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 120.0, log: Callable[[], str] = lambda: "") -> None:
     """Return when the condition holds; fail when that takes longer."""
     deadline = time.monotonic() + seconds
     while True:

@@ -156,6 +156,21 @@ def test_only_a_task_that_was_warned_of_its_time_limit_and_could_go_on_is_queued
     assert slurm.run(script, warn_when=(tmp_path / "began").exists, with_signal=sent) == codes
 
 
+def test_a_task_whose_time_limit_is_too_short_to_begin_is_not_queued_again_for_ever(tmp_path: Path) -> None:
+    """It ends with a line that says so; with fewer restarts it is queued again."""
+    requeued = tmp_path / "requeued"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {requeued}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    script = _script(["sh", "-c", "kill -USR1 $PPID; exec sleep 30"])  # a command that does not listen yet
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    for restarts, lines in (("1", 1), ("9", 2), ("10", 2)):
+        env["SLURM_RESTART_COUNT"] = restarts
+        done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode == 128 + signal.SIGUSR1
+        assert len(requeued.read_text().splitlines()) == lines
+        assert ("give a longer --time" in done.stderr) == (restarts == "10")
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 66, 70, 75])
 def test_a_task_that_nobody_warned_ends_with_the_exit_code_of_the_command(slurm: Slurm, code: int) -> None:
     assert slurm.run(_script(["sh", "-c", f"exit {code}"])) == [[0, code]]

@@ -24,6 +24,7 @@ from mgnet_train.runs.signals import StopRequest
 _WARNING_SECONDS = 120
 _HOURS = 24
 _MOST_TIMEOUTS = 1000
+_MOST_RESTARTS = 10
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -84,7 +85,8 @@ def array_script(
 
     A task puts itself back into the queue only after USR1, the warning of its time limit. It must not after TERM: that is
     `scancel`, or preemption, after which Slurm queues the task again. A warning that arrives while the command still starts
-    terminates it; then there was nothing to save.
+    terminates it; then there was nothing to save. A task to which that happens after many restarts is not queued again: its
+    time limit is too short, and it would never train.
     """
     options = options or {}
     directives = {
@@ -107,14 +109,16 @@ def array_script(
             *(f"#SBATCH {_directive(name, value)}" for name, value in directives.items()),
             f"# USR1 warns of the time limit: the run saves, exits {ExitCode.STOPPED}, is queued again.",
             "warned=no",
-            "trap 'warned=yes; kill -USR1 \"$!\"' USR1",
-            "trap 'kill -TERM \"$!\"' TERM",
+            "trap 'warned=yes; kill -USR1 \"$!\" 2>/dev/null' USR1",
+            "trap 'kill -TERM \"$!\" 2>/dev/null' TERM",
             f"{shlex.join(command)} &",
             "# A signal ends a wait, not the command.",
             'wait "$!"',
             'while kill -0 "$!" 2>/dev/null; do wait "$!"; done',
             'wait "$!"; code=$?',
-            f'if [ "$warned" = yes ] && {{ [ "$code" -eq {ExitCode.STOPPED} ] || [ "$code" -eq {killed} ]; }}; then',
+            f'if [ "$warned" = yes ] && [ "$code" -eq {killed} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -ge {_MOST_RESTARTS} ]; then',
+            '  echo "warned of the time limit while still starting, after $SLURM_RESTART_COUNT restarts: give a longer --time" >&2',
+            f'elif [ "$warned" = yes ] && {{ [ "$code" -eq {ExitCode.STOPPED} ] || [ "$code" -eq {killed} ]; }}; then',
             '  scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
             "fi",
             'exit "$code"',
