@@ -15,7 +15,7 @@ from mgnet_train.errors import StoppedError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
-    words = sys.argv[1:] if arguments is None else [*arguments]
+    words = _joined(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return int(parsed.run(parsed))
@@ -25,6 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mgnet-train {parsed.command}: interrupted", file=sys.stderr)
         return int(ExitCode.FAILED)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--sbatch-arg --gres=gpu:1` as one word: argparse would take the second for an option of its own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sbatch-arg" and word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -84,12 +84,11 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     options = options or Options()
     # 1. Finished already? Asked first, so that a sweep over finished runs loads no data and builds no network.
     folder = options.runs / spec.folder_name
-    finished = read_result(folder)
+    finished = read_result(folder) if processes is None else processes.broadcast(read_result(folder))
     if options.certify:
         _check_certifiable(folder, is_finished=finished is not None)
     if finished is not None:
-        _require_same_execution(folder, finished.execution, spec)
-        return Outcome(folder=folder, result=finished, was_finished=True, is_sent=not unsent(folder))
+        return _finished(folder, finished, spec)
     # 2. Data.
     processes = processes or start_processes(spec.execution.device)
     if processes.device.type != spec.execution.device:
@@ -132,17 +131,24 @@ class Run:
         self._is_same_environment = True
 
     def train(self) -> Outcome:
-        """Train under the folder's lock."""
-        lock = None
-        if self._processes.is_main:
+        """Train under the folder's lock. A run that another process finished before the lock was free is returned."""
+        held: list[FolderLock] = []
+
+        def lock() -> RunResult | None:
             self._folder.mkdir(exist_ok=True)
-            lock = FolderLock(self._folder)
+            held.append(FolderLock(self._folder))
+            return read_result(self._folder)
+
         try:
+            # BusyError reaches every process; else the others would wait for the main one, which has gone to another run.
+            finished = self._on_main(lock)
+            if finished is not None:
+                return _finished(self._folder, finished, self._spec)
             with StopRequest() as stop:
                 return self._train(stop)
         finally:
-            if lock is not None:
-                lock.release()
+            for one in held:
+                one.release()
 
     def _train(self, stop: StopRequest) -> Outcome:
         # 1. The config of an earlier start, which this one must not contradict.
@@ -345,6 +351,11 @@ class Run:
             done = images * state["epoch"] + min(images, state["step"] * self._spec.recipe.batch_size)
         quiet = self._options.quiet or not self._processes.is_main
         return Progress(images=images * self._spec.recipe.epochs, done=done, quiet=quiet)
+
+
+def _finished(folder: Path, result: RunResult, spec: RunSpec) -> Outcome:
+    _require_same_execution(folder, result.execution, spec)
+    return Outcome(folder=folder, result=result, was_finished=True, is_sent=not unsent(folder))
 
 
 def _require_same_execution(folder: Path, first: ExecutionRecord, spec: RunSpec) -> None:
