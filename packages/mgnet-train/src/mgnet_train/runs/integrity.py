@@ -70,6 +70,11 @@ def run_folders(runs: Path) -> list[Path]:
         raise InputError(f"folder {str(runs)!r} cannot be read ({error.strerror}): give another with --runs") from None
 
 
+def require_plain_files(folder: Path) -> None:
+    """Raise InputError when one of the run's files is something else, such as a folder or a link, or cannot be read."""
+    require_plain(folder / name for name in _FILES)
+
+
 def open_run(folder: Path, identity: str) -> Opened:
     """What an earlier start left in the folder, which this process has locked; a damaged config is restored.
 
@@ -77,7 +82,7 @@ def open_run(folder: Path, identity: str) -> Opened:
     """
     from mgnet_train.runs.checkpoint import Checkpoints  # imports torch, which `status` does without
 
-    require_plain(folder / name for name in _FILES)
+    require_plain_files(folder)
     for rest in folder.glob(".*.tmp"):  # what a killed process was about to write; the uploader may be writing its own
         if not rest.name.startswith((f".{OFFSET}", f".{LINK}")):
             rest.unlink(missing_ok=True)
@@ -123,7 +128,7 @@ def require_finished(folder: Path, result: RunResult, identity: str) -> list[str
     Raises InputError for results and weights that are not those the run ended with: these are evidence, and nothing replaces
     them in silence.
     """
-    require_plain(folder / name for name in _FILES)
+    require_plain_files(folder)
     if fault := finished_fault(folder, result, weights=True):
         raise InputError(fault)
     try:

@@ -56,6 +56,7 @@ from mgnet_train.runs.signals import StopRequest
 from mgnet_train.tracking.uploader import start_uploader, unsent
 from mgnet_train.tracking.uri import check_store, store_uri
 from mgnet_train.train.distributed import Processes, start_processes
+from mgnet_train.train.feasibility import require_trainable
 from mgnet_train.train.precision import Executor, apply_global_settings
 from mgnet_train.train.trainer import Trainer
 
@@ -104,6 +105,7 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     apply_global_settings(spec.execution)
     network = spec.network.make(spec.recipe.init, spec.seed)
     check_size(network, data.size)
+    require_trainable(network, spec.recipe, data, processes=processes.world)
     # 4. The run.
     runs = writable_folder(options.runs)
     if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
@@ -127,6 +129,7 @@ class Run:
             train=make_train_loader(data, spec.recipe, seed=spec.seed, processes=processes, workers=options.workers),
             test=make_eval_loader(data, batch_size=max(256, spec.recipe.batch_size), processes=processes, workers=options.workers),
             classes=data.info.num_classes,
+            seed=spec.seed,
             processes=processes,
             log_every=options.log_every,
         )
@@ -358,7 +361,7 @@ class Run:
                 pass
             return None
         progress.say(f"reading all of {self._data.name} for the digest of its contents")
-        digest = contents_sha256(self._data, threads=self._options.workers, between=go_on)
+        digest = contents_sha256(self._data, threads=max(1, self._options.workers), between=go_on)
         go_on(done=True)
         return digest
 
