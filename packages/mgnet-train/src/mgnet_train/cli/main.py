@@ -32,7 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # such as a full disk
         where = f"{error.filename}: " if error.filename else ""
         code = _ended(parsed.command, f"{where}{error.strerror or error}", ExitCode.FAILED)
-    _silence_broken_streams()
+    else:
+        return code
+    from mgnet_train.runs.progress import mute
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            mute(stream)
     return int(code)
 
 
@@ -51,16 +59,6 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, flags)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for the process
-
-
-def _silence_broken_streams() -> None:
-    """What a broken stream still holds goes nowhere, so that Python's own flush at the end of the process does not fail."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ Nobody may be left to see it: the terminal is closed, or the program behind a pi
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -52,6 +53,12 @@ def say(line: str) -> None:
     stream.flush()
 
 
+def mute(stream: TextIO) -> None:
+    """Send what a broken stream still holds nowhere, so that Python's own flush at the end of the process does not fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class _Unbreakable:
     """A stream that says once, on standard error, that it cannot be written, and never raises."""
 
@@ -89,7 +96,8 @@ class _Unbreakable:
                     print(f"standard output cannot be written ({why}): going on without it", file=sys.stderr, flush=True)
             # On a disk that is full now the next line may find room; nobody comes back to a pipe or a terminal.
             if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
-                self._stream = None
+                stream, self._stream = self._stream, None
+                mute(stream)
 
 
 def _encodable(text: str, stream: TextIO) -> str:

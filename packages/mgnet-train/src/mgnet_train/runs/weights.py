@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mgnet_records.errors import InputError
-from mgnet_train.runs.folder import CONFIG, WEIGHTS, read_config, read_plain
+from mgnet_train.runs.folder import CONFIG, WEIGHTS, open_plain, read_config
 from mgnet_train.runs.result import read_result
 
 
@@ -16,9 +16,15 @@ def weights_file(path: Path) -> Path:
     if path.is_dir():
         if not os.path.lexists(path / WEIGHTS):
             raise InputError(f"{path} has no {WEIGHTS}: give a finished run, or a .safetensors file")
-        return path / WEIGHTS
+        path = path / WEIGHTS
     if path.suffix in (".ckpt", ".json", ".jsonl"):
         raise InputError(f"{path} holds no weights to test: give {path.with_name(WEIGHTS)}, which a finished run has")
+    try:
+        os.close(open_plain(Path(os.path.realpath(path))))
+    except FileNotFoundError:
+        raise InputError(f"no checkpoint at {path}: give a run folder or a .safetensors file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be used ({error.strerror}): give a run folder or a .safetensors file") from None
     return path
 
 
@@ -29,15 +35,12 @@ def dataset_of(weights: Path, named: str | None) -> str:
     """
     if named is not None:
         return named
-    folder = next((place for place in (weights.parent, weights.resolve().parent) if os.path.lexists(place / CONFIG)), None)
+    real = Path(os.path.realpath(weights))
+    folder = next((place for place in (weights.parent, real.parent) if os.path.lexists(place / CONFIG)), None)
     if folder is None:
         raise InputError(f"{weights} is in no run folder, so its data set is not known: name it with --data")
     config, result = read_config(folder), read_result(folder)
-    try:
-        found = hashlib.sha256(read_plain(weights.resolve())).hexdigest()
-    except OSError as error:
-        raise InputError(f"{weights} cannot be read ({error.strerror}): give a .safetensors file") from None
-    if result is not None and found != result.checkpoint_sha256:
+    if result is not None and hashlib.sha256(real.read_bytes()).hexdigest() != result.checkpoint_sha256:
         raise InputError(f"{weights} is not what the run in {folder} ended with, so its data set is not known: name it with --data")
     dataset: str = config["dataset"]
     return dataset
