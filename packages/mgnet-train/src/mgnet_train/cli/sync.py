@@ -26,16 +26,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send run after run; what fails for one is one line, and the others are sent. Exit 1 when something failed."""
-    from mgnet_train.runs.folder import CONFIG
+    from mgnet_train.runs.integrity import run_folders
     from mgnet_train.runs.journal import JOURNAL
     from mgnet_train.tracking.store import Store, StoreError, unreachable
-    from mgnet_train.tracking.uploader import sync_all
+    from mgnet_train.tracking.uploader import sync_all, unsent
     from mgnet_train.tracking.uri import store_name
 
     def say(line: str) -> None:
         print(line, flush=True)
 
-    folders = [path.parent for path in sorted(arguments.runs.glob(f"*/{CONFIG}")) if (path.parent / JOURNAL).exists()]
+    # Also those that seem to be sent: MLflow is asked whether it has them.
+    folders = [folder for folder in run_folders(arguments.runs) if unsent(folder) or (folder / JOURNAL).exists()]
     failed = 0
     if folders:
         with Store(arguments.runs, say=say, call_seconds=arguments.call_seconds) as store:

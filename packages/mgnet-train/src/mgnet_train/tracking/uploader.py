@@ -13,7 +13,6 @@ An offset that does not fit the journal, or that belongs to another run of MLflo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -23,10 +22,12 @@ from pathlib import Path
 from typing import Protocol
 
 from mgnet_records.addresses import without_secrets
+from mgnet_records.errors import InputError
 from mgnet_records.files import write_json
+from mgnet_records.run_result import RESULT_FILE
 from mgnet_train.errors import BusyError
-from mgnet_train.runs.folder import read_json
-from mgnet_train.runs.journal import JOURNAL
+from mgnet_train.runs.folder import LAST, open_plain, read_json
+from mgnet_train.runs.journal import JOURNAL, digest_at
 from mgnet_train.runs.lock import exclusive
 from mgnet_train.tracking.store import LINK, NoAnswerError, Sent, Store
 from mgnet_train.tracking.uri import DATABASE, is_default, store_name, store_uri
@@ -36,7 +37,8 @@ _LONGEST_PAUSE = 30.0
 OFFSET = "journal.offset"
 LOG = "uploader.log"
 LOCK = "uploader.lock"
-_CHECKED_BYTES = 4096  # those before an offset say that the journal is the one that was sent
+_BLOCK = 4096
+_LARGEST_OFFSET = 1 << 60
 
 
 class Sending(Protocol):
@@ -59,20 +61,31 @@ def start_uploader(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def unsent(folder: Path) -> bool:
-    """Whether the store that the environment names still lacks records of the journal, as far as this folder knows."""
+    """Whether the store that the environment names still lacks records of the journal, as far as this folder knows.
+
+    So it does when the journal of a run is missing.
+    """
     there = _complete_bytes(folder / JOURNAL)
+    if there == 0:
+        return os.path.lexists(folder / LAST) or os.path.lexists(folder / RESULT_FILE)
     sent = read_sent(folder)
-    is_known = sent is not None and sent.bytes == there and read_json(folder / LINK).get("store") == _store(folder)
-    return there > 0 and not is_known
+    return sent is None or sent.bytes != there or read_json(folder / LINK).get("store") != _store(folder)
 
 
 def read_sent(folder: Path) -> Sent | None:
-    """What the offset file says; None when there is none, or when it does not fit the journal."""
+    """What the offset file says; None, to send all again, when there is none or when it does not fit the journal.
+
+    It holds the digest of the line that ends at the offset, so that neither a damaged offset nor another journal makes the
+    uploader skip anything.
+    """
     found = read_json(folder / OFFSET)
-    run_id, offset = found.get("run_id"), found.get("bytes")
-    if not isinstance(run_id, str) or type(offset) is not int or offset < 0:
+    run_id, offset, digest = found.get("run_id"), found.get("bytes"), found.get("digest")
+    if not isinstance(run_id, str) or type(offset) is not int or not 0 < offset <= _LARGEST_OFFSET:
         return None
-    return Sent(run_id=run_id, bytes=offset) if found.get("sha256") == _digest(folder / JOURNAL, offset) else None
+    try:
+        return Sent(run_id=run_id, bytes=offset) if digest == digest_at(folder / JOURNAL, offset) else None
+    except OSError:
+        return None
 
 
 class Uploader:
@@ -85,15 +98,21 @@ class Uploader:
     def send_new(self) -> None:
         """Send what the journal has and the store does not. Raises what the store raises; then the offset stays."""
         before = read_sent(self._folder)  # 1
-        if before is None and (self._folder / OFFSET).exists():
+        if before is None and os.path.lexists(self._folder / OFFSET):
             self._say(f"{self._folder.name}: {OFFSET} does not fit {JOURNAL}, so all of it is sent again")
+        if _complete_bytes(self._folder / JOURNAL) == 0:
+            if unsent(self._folder):
+                raise InputError(
+                    f"{self._folder / JOURNAL} is missing or empty: restore it, or start the run again with the command that "
+                    "trained it, which mends it from the last checkpoint"
+                )
+            return
         sent = self._store.send(self._folder, before)  # 2
         if sent is None:
             return
         link = {"run_id": sent.run_id, "store": _store(self._folder)}
         write_json(self._folder / LINK, link, only_if_changed=True)
-        digest = _digest(self._folder / JOURNAL, sent.bytes)
-        offset = {"run_id": sent.run_id, "bytes": sent.bytes, "sha256": digest}
+        offset = {"run_id": sent.run_id, "bytes": sent.bytes, "digest": digest_at(self._folder / JOURNAL, sent.bytes)}
         write_json(self._folder / OFFSET, offset, only_if_changed=True)  # 3
         self.has_ended = sent.has_ended
 
@@ -165,33 +184,21 @@ def sync_all(folders: list[Path], store: Store, say: Callable[[str], None]) -> i
     return failed
 
 
-def _digest(journal: Path, offset: int) -> str | None:
-    """SHA-256 of the offset and the bytes before it; None when the journal is shorter."""
-    first = max(0, offset - _CHECKED_BYTES)
-    try:
-        with open(journal, "rb") as file:
-            if offset > file.seek(0, os.SEEK_END):
-                return None
-            file.seek(first)
-            before = file.read(offset - first)
-    except OSError:
-        return None
-    return hashlib.sha256(b"%d %b" % (offset, before)).hexdigest() if len(before) == offset - first else None
-
-
 def _complete_bytes(journal: Path) -> int:
     """The length of the journal without a torn last line, which a kill may leave and nobody completes."""
     try:
-        with open(journal, "rb") as file:
+        with open(open_plain(journal), "rb") as file:
             end = file.seek(0, os.SEEK_END)
             while end > 0:
-                begin = max(0, end - _CHECKED_BYTES)
+                begin = max(0, end - _BLOCK)
                 file.seek(begin)
                 newline = file.read(end - begin).rfind(b"\n")
                 if newline >= 0:
                     return begin + newline + 1
                 end = begin
-    except OSError:  # what it is, the send says
+    except FileNotFoundError:
+        return 0
+    except OSError:  # a folder, a link: reading it says what it is
         return 1
     return 0
 
