@@ -107,10 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _here(arguments: argparse.Namespace, specs: list[RunSpec]) -> bool:
     from mgnet_train.experiments.sweep import run_all
+    from mgnet_train.runs.progress import say
     from mgnet_train.train.distributed import start_processes
 
     processes = start_processes(arguments.device)
-    return bool(run_all(specs, options_of(arguments, quiet=True), processes, lambda line: print(line, flush=True)))
+    return bool(run_all(specs, options_of(arguments, quiet=True), processes, say))
 
 
 def _on_every_gpu(arguments: argparse.Namespace) -> bool:

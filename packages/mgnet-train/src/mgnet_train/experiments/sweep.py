@@ -7,6 +7,7 @@ trains what. The list is a value, so the same command continues it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def run_all(specs: Sequence[RunSpec], options: Options, processes: Processes, sa
 
 
 def finished_results(specs: Sequence[RunSpec], runs: Path) -> list[RunResult]:
-    """The results that exist, in the order of the runs."""
-    results = [read_result(runs / spec.folder_name) for spec in specs]
-    return [result for result in results if result is not None]
+    """The results that exist, in the order of the runs. A damaged one counts as none: its own run reports it."""
+    return [result for spec in specs if (result := _result_of(runs / spec.folder_name)) is not None]
+
+
+def _result_of(folder: Path) -> RunResult | None:
+    with suppress(InputError):
+        return read_result(folder)
+    return None
