@@ -18,7 +18,7 @@ from mgnet_train.errors import StoppedError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
     _open_standard_streams()
-    words = sys.argv[1:] if arguments is None else [*arguments]
+    words = _joined(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
         code = int(parsed.run(parsed))
@@ -59,6 +59,17 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, flags)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for the process
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--sbatch-arg --gres=gpu:1` as one word: argparse would take the second for an option of its own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sbatch-arg" and word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,9 +32,11 @@ class Failure:
 
 def run_all(specs: Sequence[RunSpec], options: Options, processes: Processes, say: Callable[[str], None]) -> list[Failure]:
     """Train every run that is not finished and that nobody else trains. StoppedError ends the sweep; it can be continued."""
-    failures = []
+    failures: list[Failure] = []
     with StopRequest() as stop:
-        for number, spec in enumerate(specs, start=1):
+
+        def train(number: int, spec: RunSpec) -> bool:
+            """Whether this process need not come back to the run."""
             if any(processes.any_true(stop.asked)):
                 raise StoppedError("stopped by a signal between two runs; the same command goes on")
             what = f"[{number}/{len(specs)}] {spec.network.name} on {spec.dataset}, seed {spec.seed}"
@@ -42,12 +44,22 @@ def run_all(specs: Sequence[RunSpec], options: Options, processes: Processes, sa
                 outcome = fit(spec, options, processes)
             except BusyError:
                 say(f"{what}: another process trains it")
+                return False
             except InputError as error:
                 failures.append(Failure(spec=spec, message=str(error)))
                 say(f"{what}: FAILED, {error}")
             else:
                 how = "finished before" if outcome.was_finished else f"{outcome.result.train_seconds:.1f} s"
                 say(f"{what}: {outcome.result.accuracy_last:.2f} % ({how})")
+            return True
+
+        left, before = [*enumerate(specs, start=1)], None
+        while left and len(left) != before:
+            # Whoever trained a run when its turn came may have been stopped since: it is tried again while that helps.
+            before = len(left)
+            left = [one for one in left if not train(*one)]
+    if left:
+        say(f"{len(left)} of {len(specs)} runs are left to the processes that train them; `mgnet-train status` shows their ends")
     return failures
 
 

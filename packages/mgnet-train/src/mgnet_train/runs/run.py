@@ -85,15 +85,11 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     options = options or Options()
     # 1. Finished already? Asked first, so that a sweep over finished runs loads no data and builds no network.
     folder = options.runs / spec.folder_name
-    finished = read_result(folder)
+    finished = read_result(folder) if processes is None else processes.broadcast(read_result(folder))
     if options.certify:
         _check_certifiable(folder, is_finished=finished is not None)
     if finished is not None:
-        _require_same_execution(folder, finished.execution, spec)
-        if processes is None or processes.is_main:
-            for note in require_finished(folder, finished, spec.identity):
-                print(note, file=sys.stderr)
-        return Outcome(folder=folder, result=finished, was_finished=True, is_sent=not unsent(folder))
+        return _finished(folder, finished, spec, processes)
     # 2. Data.
     processes = processes or start_processes(spec.execution.device)
     if processes.device.type != spec.execution.device:
@@ -140,17 +136,24 @@ class Run:
         self._is_resumed, self._is_same_environment = False, True
 
     def train(self) -> Outcome:
-        """Train under the folder's lock."""
-        lock = None
-        if self._processes.is_main:
+        """Train under the folder's lock. A run that another process finished before the lock was free is returned."""
+        held: list[FolderLock] = []
+
+        def lock() -> RunResult | None:
             _make_folder(self._folder)
-            lock = FolderLock(self._folder)
+            held.append(FolderLock(self._folder))
+            return read_result(self._folder)
+
         try:
+            # BusyError reaches every process; else the others would wait for the main one, which has gone to another run.
+            finished = self._on_main(lock)
+            if finished is not None:
+                return _finished(self._folder, finished, self._spec, self._processes)
             with StopRequest() as stop:
                 return self._train(stop)
         finally:
-            if lock is not None:
-                lock.release()
+            for one in held:
+                one.release()
 
     def _train(self, stop: StopRequest) -> Outcome:
         # 1. What an earlier start left: its config, which this one must not contradict, and its last checkpoint.
@@ -389,6 +392,14 @@ class Run:
             done = images * state["epoch"] + min(images, state["step"] * self._spec.recipe.batch_size)
         quiet = self._options.quiet or not self._processes.is_main
         return Progress(images=images * self._spec.recipe.epochs, done=done, quiet=quiet)
+
+
+def _finished(folder: Path, result: RunResult, spec: RunSpec, processes: Processes | None) -> Outcome:
+    _require_same_execution(folder, result.execution, spec)
+    if processes is None or processes.is_main:
+        for note in require_finished(folder, result, spec.identity):
+            print(note, file=sys.stderr)
+    return Outcome(folder=folder, result=result, was_finished=True, is_sent=not unsent(folder))
 
 
 def _make_folder(folder: Path) -> None:
