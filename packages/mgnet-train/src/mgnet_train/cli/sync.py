@@ -19,12 +19,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send run after run; what fails for one is one line, and the others are sent. Exit 1 when something failed."""
-    from mgnet_train.runs.folder import CONFIG
+    from mgnet_train.runs.integrity import run_folders
     from mgnet_train.runs.lock import exclusive
     from mgnet_train.tracking.uploader import LOCK, Uploader, unsent
     from mgnet_train.tracking.uri import check_store, store_uri
 
-    folders = [path.parent for path in sorted(arguments.runs.glob(f"*/{CONFIG}")) if unsent(path.parent)]
+    folders = [folder for folder in run_folders(arguments.runs) if unsent(folder)]
     if folders:
         check_store(store_uri(arguments.runs))
     failed = 0

@@ -12,14 +12,18 @@ MLflow has everything:
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from mgnet_records.errors import InputError
 from mgnet_records.files import write_text
+from mgnet_records.run_result import RESULT_FILE
 from mgnet_train.errors import BusyError
-from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.runs.folder import LAST, read_plain
+from mgnet_train.runs.journal import JOURNAL, digest_at, read_records
 from mgnet_train.runs.lock import exclusive
 from mgnet_train.tracking.uri import store_uri
 
@@ -43,16 +47,25 @@ def start_uploader(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def unsent(folder: Path) -> bool:
-    """Whether the store still lacks a part of the journal."""
-    journal = folder / JOURNAL
-    return journal.exists() and sent_bytes(folder) < journal.stat().st_size
+    """Whether the store still lacks a part of the journal; so it does when the journal of a run is missing."""
+    try:
+        found = os.lstat(folder / JOURNAL)
+    except OSError:
+        return os.path.lexists(folder / LAST) or os.path.lexists(folder / RESULT_FILE)
+    return not stat.S_ISREG(found.st_mode) or sent_bytes(folder) != found.st_size
 
 
 def sent_bytes(folder: Path) -> int:
-    """The byte offset up to which the store has the journal."""
+    """The byte offset up to which the store has the journal; 0, to send all again, when that is not known for sure.
+
+    The offset file holds the offset and the digest of the line that ends there, so that neither a damaged offset nor another
+    journal makes the uploader skip anything.
+    """
     try:
-        return int((folder / OFFSET).read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
+        text, digest = read_plain(folder / OFFSET, limit=100).decode("ascii").split()
+        offset = int(text)
+        return offset if offset > 0 and digest == digest_at(folder / JOURNAL, offset) else 0
+    except (OSError, ValueError):
         return 0
 
 
@@ -71,13 +84,18 @@ class Uploader:
         """Send what the journal has and the store does not. Raises whatever the store raises; then the offset stays."""
         records, end = read_records(self._folder / JOURNAL, sent_bytes(self._folder))  # 1
         if not records:
+            if end == 0 and unsent(self._folder):
+                raise InputError(
+                    f"{self._folder / JOURNAL} is missing or empty: restore it, or start the run again with the command that "
+                    "trained it, which mends it from the last checkpoint"
+                )
             return
         self._run = self._run or self._open()
         self._run.send([record for record in records if record.kind != "end"])  # 2
         last = records[-1]
         if last.kind == "end":
             self._run.finish(last.status or "FINISHED", last.time)
-        write_text(self._folder / OFFSET, str(end))  # 3
+        write_text(self._folder / OFFSET, f"{end} {digest_at(self._folder / JOURNAL, end)}")  # 3
         self.has_ended = last.kind == "end"
 
     def follow(self, parent: int) -> None:
