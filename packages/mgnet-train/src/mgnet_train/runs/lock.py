@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mgnet_records.errors import InputError
 from mgnet_train.errors import BusyError
+from mgnet_train.runs.folder import open_plain, require_plain
 
 LOCK = "lock"
 _DEADLINE = 300.0
@@ -33,7 +34,7 @@ class FolderLock:
     """The lock on a run folder, held from construction until `release` or the end of the process."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = _opened(folder / LOCK)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -56,7 +57,7 @@ class FolderLock:
 def is_locked(folder: Path) -> bool:
     """Whether a living process trains in the folder."""
     try:
-        file = os.open(folder / LOCK, os.O_RDONLY)
+        file = open_plain(folder / LOCK)
     except OSError:
         return False
     try:
@@ -73,7 +74,7 @@ def is_locked(folder: Path) -> bool:
 @contextmanager
 def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
     """Hold the lock file at `path`; waits for other holders. Raises BusyError when that takes longer than `seconds`."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    file = _opened(path)
     try:
         deadline = time.monotonic() + seconds
         while not _acquired(file, path):
@@ -83,6 +84,14 @@ def exclusive(path: Path, *, seconds: float = _DEADLINE) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _opened(path: Path) -> int:
+    require_plain([path])
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): make it yours or move it away") from None
 
 
 def _acquired(file: int, path: Path) -> bool:
