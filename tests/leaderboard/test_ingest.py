@@ -293,7 +293,7 @@ def test_submit_with_a_cross_check_rejects_a_result_file_edited_after_the_run(
     store.send(own)
     arguments = ["submit", own, "--contributor", "someone", "--records", tmp_path / "out", "--cross-check-mlflow", store.uri]
     content = json.loads((own / "result.json").read_text(encoding="utf-8"))
-    (own / "result.json").write_text(json.dumps({**content, "train_seconds": 1.5}), encoding="utf-8")
+    (own / "result.json").write_text(json.dumps({**content, "train_seconds": 7.26}), encoding="utf-8")
     assert "differs from the artifact result.json of MLflow run" in rejected(*arguments)
     content["test"].update(correct_last=360, correct_best=360)
     (own / "result.json").write_text(json.dumps(content), encoding="utf-8")
