@@ -332,7 +332,6 @@ def test_a_file_that_is_no_store_is_rejected_and_left_as_it_is(
 def test_what_mlflow_cannot_use_is_rejected_in_its_words_and_without_the_password(
     runs: Runs, tmp_path: Path, result: Result, rejected: Rejected, monkeypatch: pytest.MonkeyPatch, uri: str, reason: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.chdir(tmp_path)
     own = runs.add(result(0, 357))
     line = rejected("ingest", own, "--records", tmp_path / "out", "--cross-check-mlflow", uri.format(port=free_port()))
