@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mgnet_records.errors import ExitCode, InputError
+import sys
+
+from mgnet_records.errors import ExitCode, InputError, printable
 
 
 class DataError(InputError):
@@ -27,3 +29,8 @@ class StoppedError(Exception):
     """A signal asked the run to stop. Everything is saved, and the same command resumes it."""
 
     exit_code = ExitCode.STOPPED
+
+
+def note(message: str) -> None:
+    """Print one line on standard error: something that is no error and that the user should know."""
+    print(f"note: {printable(message)}", file=sys.stderr)

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     import hashlib
 
     import mgnet_models
+    from mgnet_train.config.network import check_fits
     from mgnet_train.data.dataset import ResidentDataset
     from mgnet_train.data.loading import load_dataset
     from mgnet_train.experiments.landscape import Plane, compute, draw
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             network = mgnet_models.load_checkpoint(path)
         except ValueError as error:
             raise InputError(str(error)) from None
+        check_fits(network, data.info, data.size, what=str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         titles.append(path.parent.name)
         print(f"{titles[-1]}: {plane.points} rows", flush=True)

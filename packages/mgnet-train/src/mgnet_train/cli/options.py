@@ -21,7 +21,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="read imagenet from wds/NAME (tar shards) or hfds/NAME (Hugging Face data set), by timm's factory, with NAME a "
         "folder below --data-dir; an image folder by default",
     )
-    parser.add_argument("--workers", type=positive, default=default_workers(), help="processes that read image files (%(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=not_negative,
+        default=default_workers(),
+        help="processes that read image files; 0: none, without shared memory (%(default)s)",
+    )
 
 
 def add_execution_options(parser: argparse.ArgumentParser, *, only: tuple[str, ...] = tuple(SETTINGS)) -> None:
@@ -115,3 +120,8 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def not_negative(text: str) -> int:
+    """A whole number from 0 on."""
+    return 0 if text == "0" else positive(text)

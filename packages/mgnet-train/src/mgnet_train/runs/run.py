@@ -28,12 +28,14 @@ from mgnet_records.run_result import (
     Execution as ExecutionRecord,
 )
 from mgnet_train.config.execution import Options
-from mgnet_train.config.network import check_size, notation_of, parameters_of
+from mgnet_train.config.network import check_fits, check_size, notation_of, parameters_of
 from mgnet_train.config.run_spec import RunSpec
 from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.digest import contents_sha256
 from mgnet_train.data.loaders import Dataset, make_eval_loader, make_train_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.untracked import note_untracked
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.errors import DivergedError, StoppedError
 from mgnet_train.runs.callbacks import RunCallbacks
 from mgnet_train.runs.checkpoint import Checkpoints
@@ -96,11 +98,14 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
         raise InputError(
             f"the run is for {spec.execution.device} and this process is on {processes.device.type}: name one with --device"
         )
+    if spec.code.dirty and processes.is_main:
+        note_untracked(options.data_dir)
     data = load_dataset(spec.dataset, options.data_dir, source=options.source, workers=options.workers)
     # 3. The network, in a process that is set up for the execution.
     apply_global_settings(spec.execution)
     network = spec.network.make(spec.recipe.init, spec.seed)
     check_size(network, data.size)
+    check_fits(network, data.info, data.size, what=spec.network.name)
     # 4. The run.
     runs = writable_folder(options.runs)
     if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
@@ -186,7 +191,8 @@ class Run:
             write_state(self._folder, "running", epoch=self._trainer.epoch)
         status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
         try:
-            self._trainer.run(callbacks)
+            with worker_failures():
+                self._trainer.run(callbacks)
             result = self._result(config, progress)
             status, state, code = "FINISHED", "finished", ExitCode.DONE
             return result

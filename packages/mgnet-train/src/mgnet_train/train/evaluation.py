@@ -13,9 +13,11 @@ from torch.nn import functional as F
 import mgnet_models
 from mgnet_records.errors import InputError
 from mgnet_train.config.execution import Execution
+from mgnet_train.config.network import check_fits
 from mgnet_train.data.dataset import EvalLoader
 from mgnet_train.data.loaders import make_eval_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.train.distributed import Processes, start_processes
 from mgnet_train.train.precision import Executor, apply_global_settings
 
@@ -83,15 +85,12 @@ def evaluate_checkpoint(
         network = mgnet_models.load_checkpoint(path)
     except ValueError as error:
         raise InputError(str(error)) from None
-    found = getattr(network, "num_classes", data.info.num_classes)
-    if found != data.info.num_classes:
-        raise InputError(
-            f"{path} distinguishes {found} classes and {dataset} has {data.info.num_classes}: name its own data set with --data"
-        )
+    check_fits(network, data.info, data.size, what=str(path))
     processes = start_processes(device)
     execution = execution.resolved(processes.device.type)
     apply_global_settings(execution)
     executor = Executor(execution, processes.device)
     images = make_eval_loader(data, batch_size=256, processes=processes, workers=workers)
-    counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
+    with worker_failures():
+        counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
     return counts, sorted(images.corrupt_files)
