@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.utils import parametrize
 
 from mgnet_models.mgnet.grid import Grid
@@ -48,6 +49,8 @@ def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> MgNet:
         grid.B, grid.sigma_u = (nn.ModuleList(modules) for modules in zip(*pairs))
         grid.share_B = False
         grid.sigma_r = nn.ModuleList(nn.Sequential(ScaleShift(sigma_r), _activation(sigma_r)) for sigma_r in grid.sigma_r)
+    finest = cast(Grid, folded.grids[0])
+    finest.residual_iteration = _FromZero(finest)  # type: ignore[method-assign]
     folded.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     if winograd:
         use_winograd(folded)
@@ -57,6 +60,29 @@ def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> MgNet:
             if isinstance(module, Grid) and isinstance(module.A, Conv3x3):
                 module.next_residual = _ResidualInOneCall(module)  # type: ignore[method-assign]
     return folded
+
+
+class _FromZero:
+    """The iteration of the finest grid, where 0 + s is s: a whole pass over the largest feature that nobody needs."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def __call__(self, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        if not _is_zero_of_stem(u):
+            return Grid.residual_iteration(self._grid, u, r)
+        u, r = self._grid.residual_step(0, r)
+        for i in range(1, self._grid.nu):
+            s, r = self._grid.residual_step(i, r)
+            u = u + s
+        return u, r
+
+
+def _is_zero_of_stem(u: Tensor) -> bool:
+    """Whether u is the one zero that stands for a full tensor; False where reading a number would end a trace."""
+    if type(u) is not Tensor or torch.compiler.is_compiling() or is_tracing() or u.is_meta:
+        return False
+    return u.dim() == 4 and u.stride()[2:] == (0, 0) and u.numel() > 0 and not bool(u[:, :, 0, 0].any())
 
 
 class _ResidualInOneCall:
