@@ -161,7 +161,7 @@ def _class_folders(name: str, folder: Path) -> list[str]:
 def _instead(files: list[str]) -> str:
     images = [file for file in files if file.lower().endswith(_SUFFIXES)]
     if images:
-        return f" but {len(images)} images, as {shown(images, limit=1)}, which must lie in a folder for each class"
+        return f" but images, {shown(sorted(images), limit=1)}, which must lie in a folder for each class"
     return f" but {shown(sorted(files))}, to be unpacked" if files else ""
 
 
@@ -178,6 +178,9 @@ def _require_distinct(folder: Path, classes: dict[str, tuple[int, int]]) -> None
 
 def _require_same_classes(folders: dict[str, Path], found: dict[str, list[str]]) -> None:
     differences = []
+    for split, classes in found.items():
+        if len(classes) == 1 and classes[0] in _FOLDERS[split]:
+            raise DataError(f"{folders[split]} holds {classes[0]!r} again and nothing else: move what is in it one folder up")
     for split, other in (("train", "val"), ("val", "train")):
         if only := sorted({*found[split]} - {*found[other]}):
             differences.append(f"only {folders[split].name} has {shown(only)}")
