@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mgnet_records.errors import InputError
 
 _STALLED_SECONDS = 600.0
+_SIGNAL_SECONDS = 1.0
+_END = object()
+_KILLED = "a worker process was killed or ended by itself, as when memory runs out: use fewer --workers, 0 needs none"
 # Parts of PyTorch's messages -> what to say. The first that fits.
 _FAILURES = (
     ("signal: Bus error", "the shared memory is too small{size}: use --workers 0 or give /dev/shm more"),
     ("shared memory(shm)", "the shared memory is too small{size}: use --workers 0 or give /dev/shm more"),
     ("Too many open files", "too many open files: use --workers 0 or raise the limit (ulimit -n)"),
     ("items of ancdata", "too many open files: use --workers 0 or raise the limit (ulimit -n)"),
-    ("signal: Killed", "a worker process was killed, as when memory runs out: use fewer --workers, 0 needs none"),
+    ("signal: Killed", _KILLED),
+    ("exited unexpectedly", _KILLED),  # PyTorch does not always find out how
     ("DataLoader timed out", f"no batch within {_STALLED_SECONDS:.0f} s: see whether the disk of the images answers"),
     ("is killed by signal", "a worker process ended ({text}): use --workers 0 to see why"),
-    ("exited unexpectedly", "a worker process ended ({text}): use --workers 0 to see why"),
 )
 
 
@@ -44,7 +49,7 @@ def batches(
         batch_size=None if sampler is None else 1,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(_in_shared_memory, collate),
         pin_memory=pin_memory,
         timeout=_STALLED_SECONDS if workers else 0.0,
         worker_init_fn=_ignore_signals,
@@ -52,12 +57,41 @@ def batches(
     )
     with worker_failures():
         try:
-            started = iter(loader)
+            started: Any = iter(loader)
         except OSError as error:  # fork is refused
             raise InputError(
                 f"cannot start {workers} worker processes ({error.strerror or error}): use fewer --workers, 0 needs none"
             ) from None
-        yield from started
+        try:
+            while (batch := _next(started)) is not _END:
+                yield batch
+        finally:
+            if workers:
+                # PyTorch does it when the iterator is deleted. A traceback may keep that from happening, and then the end of this
+                # process waits for workers that ignore its signal.
+                started._shutdown_workers()
+
+
+def _next(started: Iterator[Any]) -> Any:
+    """The next batch, or _END. Raises RuntimeError when a worker has died, as PyTorch does in most cases."""
+    try:
+        return next(started, _END)
+    except (ConnectionError, EOFError) as error:  # a batch was on its way
+        time.sleep(_SIGNAL_SECONDS)  # the handler of SIGCHLD raises here, or else later where nobody expects it
+        raise RuntimeError(f"a DataLoader worker exited unexpectedly: {error}") from None
+
+
+def _in_shared_memory(collate: Callable[[Any], Any], samples: Any) -> Any:
+    """A batch whose tensors a worker has moved to shared memory.
+
+    PyTorch would do it later in a thread, whose error about too little memory is printed only; the main process waits for ever.
+    """
+    batch = collate(samples)
+    if get_worker_info() is not None:
+        for value in batch if isinstance(batch, tuple) else (batch,):
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()
+    return batch
 
 
 @contextmanager

@@ -203,6 +203,9 @@ class Run:
             state, code = "diverged", end.exit_code
             message = f"{end}; the last good checkpoint is in {self._folder}: train again with a smaller --lr"
             raise DivergedError(message) from None
+        except InputError as end:
+            code, message = end.exit_code, str(end)
+            raise
         except BaseException as end:
             message = str(end)
             raise

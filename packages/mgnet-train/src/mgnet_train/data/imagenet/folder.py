@@ -97,13 +97,11 @@ def _labeled_classes(name: str, root: Path) -> dict[str, int]:
 
 def _labels(name: str, folder: Path, classes: list[str], *, is_whole: bool) -> list[int]:
     """The label of each class: its place in ILSVRC's list for WordNet ids, else its place among the names in sorted order."""
-    from timm.data import ImageNetInfo
-
     count = DATA_SETS[name].num_classes
     strange = [kind for kind in classes if not _WORDNET_ID.fullmatch(kind)]
     if strange and len(strange) < len(classes):
         raise DataError(f"{folder} has folders beside those named by WordNet ids (n01440764): {shown(strange)}: move them away")
-    known = {wordnet_id: label for label, wordnet_id in enumerate(ImageNetInfo().label_names())}
+    known = _labels_of_wordnet_ids()
     if all(kind in known for kind in classes):
         if len(classes) < count:
             note(f"{folder} has {len(classes)} of the {count} classes of {name}; they keep their labels")
@@ -118,6 +116,13 @@ def _labels(name: str, folder: Path, classes: list[str], *, is_whole: bool) -> l
         )
     note(f"the class folders in {folder} do not have ILSVRC's names (n01440764): labels are their places in sorted order")
     return list(range(len(classes)))
+
+
+@cache
+def _labels_of_wordnet_ids() -> dict[str, int]:
+    from timm.data import ImageNetInfo
+
+    return {wordnet_id: label for label, wordnet_id in enumerate(ImageNetInfo().label_names())}
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
