@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from mgnet_records.errors import ExitCode, InputError, printable
 
@@ -33,4 +34,5 @@ class StoppedError(Exception):
 
 def note(message: str) -> None:
     """Print one line on standard error: something that is no error and that the user should know."""
-    print(f"note: {printable(message)}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # standard error may be gone with the terminal
+        print(f"note: {printable(message)}", file=sys.stderr, flush=True)

@@ -17,9 +17,31 @@ from mgnet_records.errors import InputError, unknown
 from mgnet_train.config.execution import Form, Recompute
 from mgnet_train.data.rng import stream_seed
 
-# Arguments of timm.create_model that are not the caller's: the data set decides the first two, and weights that are loaded
-# would be drawn again by the recipe's initialization.
-_NOT_GIVEN = ("in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path")
+_DATA = "the data set decides it"
+_WEIGHTS = "training starts from initial weights, which the recipe draws"
+_CLASSIFIER = "a classifier is trained"
+_EXECUTION = "the execution decides how a network is computed"
+_NAME = "the name of the model decides it"
+# Arguments of timm.create_model and of what it calls that are not the caller's, each with the reason.
+NOT_GIVEN = {
+    **dict.fromkeys(("in_chans", "num_classes", "img_size"), _DATA),
+    **dict.fromkeys(
+        (
+            "pretrained",
+            "pretrained_cfg",
+            "pretrained_cfg_overlay",
+            "pretrained_strict",
+            "pretrained_filter_fn",
+            "pretrained_model_args",
+            "checkpoint_path",
+            "cache_dir",
+        ),
+        _WEIGHTS,
+    ),
+    **dict.fromkeys(("features_only", "out_indices", "feature_cfg", "output_stride"), _CLASSIFIER),
+    **dict.fromkeys(("scriptable", "exportable", "no_jit", "device", "dtype"), _EXECUTION),
+    **dict.fromkeys(("model_name", "model_cls", "model_cfg", "kwargs_filter"), _NAME),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +86,12 @@ def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str,
     `extra` holds further arguments of `timm.create_model`, such as a width. Raises InputError for malformed notation, for an
     argument that is not the caller's and, with near names, for a name that does not exist.
     """
-    for name in _NOT_GIVEN:
-        if name in (extra or {}):
-            why = "the data set decides it" if name in ("in_chans", "num_classes") else "training starts from initial weights"
-            raise InputError(f"model argument {name} cannot be given: {why}, so leave it out")
+    is_notation = "[" in text
+    for name in extra or {}:
+        if name in NOT_GIVEN or (is_notation and name == "notation"):
+            raise InputError(f"model argument {name} cannot be given: {NOT_GIVEN.get(name, _NAME)}, so leave it out")
     args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
-    if "[" in text:
+    if is_notation:
         return _of_notation(text, args)
     if not timm.is_model(text):
         raise _unknown_name(text)
@@ -124,7 +146,7 @@ def check_fits(network: nn.Module, data: DataSetInfo, size: tuple[int, int], *, 
     try:
         with torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, *size))
-    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
         if first is not None and first.in_channels != channels:
             raise InputError(f"{what} takes images of {first.in_channels} channels and {data.key} has {channels}: {own}") from None
