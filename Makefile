@@ -6,9 +6,12 @@ STAMP := $(VENV)/installed
 # Local runs and tests write here; both folders are git-ignored.
 RUNS ?= runs
 SITE ?= build/site
+# Of `make fuzz`: how long in all, and which targets (all of them).
+MINUTES ?= 5
+TARGET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint nightly site bench weights dist pins clean
+.PHONY: help setup demo test lint nightly fuzz site bench weights dist pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +49,11 @@ lint: $(STAMP)  ## style, types, arrows between packages, no hosts, versions
 	$(BIN)/python ci/hosts.py
 	$(BIN)/python ci/versions.py
 
-nightly: $(STAMP)  ## the long profile: thousands of examples, mutation score
+nightly: $(STAMP)  ## the long profile: thousands of examples, fuzz targets, mutation score
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 -q -m "nightly or not nightly"
+
+fuzz: $(STAMP)  ## MINUTES=5 of damaged inputs for every parser, or TARGET=name
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(TARGET)
 
 site: $(STAMP)  ## the static page from the committed records
 	$(BIN)/mgnet-leaderboard build --out $(SITE)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgnet_models import MgNet, optimize_for_inference
 from models.strategies import NETWORKS, count_calls, disturb_norms, grids_of
@@ -172,3 +173,32 @@ def test_a_folded_network_is_a_mgnet_with_its_notation_features_and_hooks() -> N
     folded(x)
     assert len(seen) == model.notation.nu[0]
     torch.testing.assert_close(folded.forward_feature_form(x), folded(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_first_correction_is_the_first_feature_and_nothing_is_added_to_zero(batch: int) -> None:
+    """Counted in additions of the finest grid: nu - 1, and nu where somebody else's u comes in, which is not lost."""
+    folded = optimize_for_inference(MgNet("MgNet[3,1]-[4]-B^l", num_classes=2).eval(), winograd=False)
+    finest = folded.grids[0]
+    images = torch.randn(batch, 3, 8, 8)
+    u, f = folded.stem(images)
+    ones = torch.ones(1, 4, 1, 1).expand_as(u)
+    with torch.no_grad():
+        from_zero, counted = _additions(finest, u, f)
+        from_one, all_counted = _additions(finest, ones, f)
+    assert (counted, all_counted) == (2, 3)
+    torch.testing.assert_close(from_one, from_zero + 1)
+
+
+def _additions(grid: nn.Module, u: Tensor, r: Tensor) -> tuple[Tensor, int]:
+    additions = 0
+
+    class CountAdditions(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal additions
+            additions += func is torch.ops.aten.add.Tensor
+            return func(*args, **(kwargs or {}))
+
+    with CountAdditions():
+        after: Tensor = grid((u, r))[0]
+    return after, additions

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from mgnet_leaderboard.records.union import RECORD
 from mgnet_records import audit, certificate, demo, run_result
 from mgnet_records.audit import AUDIT, Audit, audited
 from mgnet_records.certificate import CERTIFICATE, certificate_id, certificate_schema, read_certificate
@@ -19,6 +20,7 @@ from mgnet_records.demo import DUALITY_DEMO
 from mgnet_records.errors import InputError
 from mgnet_records.files import write_json
 from mgnet_records.run_result import RUN_RESULT, new_run_id, percent, read_run_result, recipe_sha256
+from mgnet_records.strict_json import read_document
 from mgnet_records.table_rows import TableRow
 from records import documents
 from records.documents import changed
@@ -200,3 +202,17 @@ def test_a_demo_without_a_difference_and_frames_of_two_shapes_are_no_demo() -> N
     assert "no difference" in (demo.fault_of(flat) or "")
     ragged = load(DUALITY_DEMO, changed(documents.demo(), "grids.0.steps.1.u", [[1]]))
     assert "shapes" in (demo.fault_of(ragged) or "")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"kind": ["x" * 90] * 2000}, {"kind": "y" * 9000}, {"k" * 9000: 1}, {"kind": "run", "seed": "z" * 9000}, {"a\n\u202eb": 1}],
+    ids=["list as kind", "long kind", "long key", "long value", "key of two lines"],
+)
+def test_what_is_said_of_a_document_is_one_short_line_whatever_it_holds(tmp_path: Path, document: Any) -> None:
+    file = tmp_path / "record.json"
+    write_json(file, document)
+    with pytest.raises(InputError) as caught:
+        read_document(file, RECORD, limit=10**6)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(file)) + 600

@@ -192,6 +192,7 @@ def test_reading_the_state_changes_nothing_and_keeps_the_statistics_of_every_pro
             train=ResidentTrainLoader(data, spec.recipe, seed=0, processes=processes),
             test=ResidentEvalLoader(data, batch_size=100, processes=processes),
             classes=10,
+            seed=0,
             processes=processes,
             log_every=100,
         )

@@ -11,9 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from mgnet_records.errors import shown
+
 StemKind = Literal["cifar", "imagenet"]
 
 _EXAMPLE = "MgNet[2,2,2,2]-[256]-B^l"
+# Characters. The longest that a person writes has 100.
+_LONGEST = 1_000
 _TEXT = re.compile(r"mgnet \[(?P<nu>[^\[\]]*)\] - \[? (?P<channels>[^\[\]]*?) \]? - b\^(?P<index>l,i|l)".replace(" ", r"\s*"), re.I)
 _CHANNEL = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)|(\d+)")
 _NAME = re.compile(r"mgnet_(?P<nu>\d+(?:_\d+)*)_c(?P<channels>\d+(?:x\d+)?(?:_\d+(?:x\d+)?)*)_(?P<sharing>bli|bl)(?P<stem>_224)?")
@@ -55,9 +59,11 @@ class Notation:
     @classmethod
     def parse(cls, text: str) -> Notation:
         """Read the notation as the paper prints it, in ASCII or LaTeX; ValueError says what is malformed."""
-        match = _TEXT.fullmatch(_plain(text))
+        match = _TEXT.fullmatch(_plain(text)) if len(text) <= _LONGEST else None
         if match is None:
-            raise ValueError(f"malformed notation {text!r}: write it as in {_EXAMPLE} or MgNet[4,2]-[(64,32),(128,64)]-B^{{l,i}}")
+            raise ValueError(
+                f"malformed notation {shown(text)}: write it as in {_EXAMPLE} or MgNet[4,2]-[(64,32),(128,64)]-B^{{l,i}}"
+            )
         nu = _numbers(match["nu"], text)
         c_u, c_f = _channels(match["channels"], len(nu), text)
         return cls(nu=nu, c_u=c_u, c_f=c_f, share_B=match["index"].lower() == "l")
@@ -65,10 +71,10 @@ class Notation:
     @classmethod
     def from_timm_name(cls, name: str) -> tuple[Notation, StemKind]:
         """The configuration and the stem that a timm name of ours stands for; the inverse of `timm_name`."""
-        match = _NAME.fullmatch(name)
+        match = _NAME.fullmatch(name) if len(name) <= _LONGEST else None
         if match is None:
             raise ValueError(
-                f"{name!r} is not a MgNet name: write it as in mgnet_2_2_2_2_c256_bl or mgnet_3_4_6_3_c128_256_512_1024_bli_224"
+                f"{shown(name)} is no MgNet name: write it as in mgnet_2_2_2_2_c256_bl or mgnet_3_4_6_3_c128_256_512_1024_bli_224"
             )
         nu = tuple(int(n) for n in match["nu"].split("_"))
         entries = [entry.split("x") for entry in match["channels"].split("_")]
@@ -121,18 +127,20 @@ def _numbers(text: str, whole: str) -> tuple[int, ...]:
     entries = [entry.strip() for entry in text.split(",")]
     for entry in entries:
         if not re.fullmatch(r"-?\d+", entry):
-            raise ValueError(f"malformed notation {whole!r}: {entry!r} is not a number of iterations")
+            raise ValueError(f"malformed notation {shown(whole)}: {entry!r} is not a number of iterations")
     return tuple(int(entry) for entry in entries)
 
 
 def _channels(text: str, grids: int, whole: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rest = _CHANNEL.sub("#", text)
     if not re.fullmatch(r"#(,#)*", rest):
-        raise ValueError(f"malformed notation {whole!r}: [{text}] is not a list of channels, as in [64,128] or [(64,32),(128,64)]")
+        raise ValueError(
+            f"malformed notation {shown(whole)}: {shown(text)} is not a list of channels, as in [64,128] or [(64,32),(128,64)]"
+        )
     pairs = [(int(m[1] or m[3]), int(m[2] or m[3])) for m in _CHANNEL.finditer(text)]
     if len(pairs) not in (1, grids):
         raise ValueError(
-            f"malformed notation {whole!r}: channel list [{text}] has {len(pairs)} entries for {grids} grids: "
+            f"malformed notation {shown(whole)}: channel list {shown(text)} has {len(pairs)} entries for {grids} grids: "
             f"give one for all grids or exactly {grids}"
         )
     return _expand(pairs, grids)

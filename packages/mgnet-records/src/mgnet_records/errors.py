@@ -35,17 +35,30 @@ class InputError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.BAD_INPUT
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+        super().__init__(printable(" ".join(message.split())))
+
+
+def printable(text: str) -> str:
+    """The text with what no terminal can print escaped: control characters, and bytes of file names that are not UTF-8.
+
+    Printing it twice changes nothing more.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`repr` of a value for a message, cut where it is longer than a person reads."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist, with the nearest names that do, or the first of all when none is near."""
     names = sorted(known)
     if near := near_names(name, names):
-        return InputError(f"unknown {kind} {name!r}: did you mean {', '.join(near)}?")
-    shown = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
-    return InputError(f"unknown {kind} {name!r}: known are {shown or 'none'}")
+        return InputError(f"unknown {kind} {shown(name)}: did you mean {', '.join(near)}?")
+    listed = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
+    return InputError(f"unknown {kind} {shown(name)}: known are {listed or 'none'}")
 
 
 def near_names(name: str, known: Iterable[str], *, limit: int = 4) -> list[str]:
@@ -54,6 +67,7 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 4) -> list[str]:
     Parts between separators count beside characters: mgnet_2_2_2_c256 lacks parts of mgnet_2_2_2_2_c256_bl, which
     is nearer than the shorter mgnet_2_2_2_c16_bl, where a part is another one. Case does not count.
     """
+    name = name[:200]  # what is longer is near to none, and comparing it would take long
     scored = []
     for candidate in sorted(set(known)):
         characters, parts = _same_characters(name.lower(), candidate.lower()), _same_parts(name.lower(), candidate.lower())

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from mgnet_records.errors import InputError
+from mgnet_records.errors import InputError, shown
 
 Value = TypeVar("Value")
 
@@ -36,11 +36,14 @@ def first_fault(error: ValidationError) -> str:
     """The first fault of a failed validation on one line: field, reason, value; and how many more there are."""
     faults = error.errors(include_url=False)
     fault = faults[0]
-    field = ".".join(str(part) for part in fault["loc"]) or "the document"
-    value = repr(fault["input"])
-    shown = value if len(value) <= 60 else value[:57] + "..."
+    field = _cut(".".join(str(part) for part in fault["loc"])) or "the document"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return " ".join(f"{field}: {fault['msg'].removeprefix('Value error, ')}, got {shown}{more}".split())
+    reason = _cut(fault["msg"].removeprefix("Value error, "))  # pydantic may repeat the input there
+    return " ".join(f"{field}: {reason}, got {shown(fault['input'], 60)}{more}".split())
+
+
+def _cut(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _read_bounded(path: Path, limit: int) -> str:

@@ -196,10 +196,14 @@ def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
-    """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist."""
+    """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist, and no index at all."""
     if indices is None:
         return list(range(count))
+    if isinstance(indices, int) and indices > count:
+        raise ValueError(f"the last {indices} features do not exist: there are {count} grids")
     wanted = range(count - indices, count) if isinstance(indices, int) else indices
+    if not wanted:
+        raise ValueError(f"indices={indices!r} chooses no feature: give at least one of {count}")
     for index in wanted:
         if not -count <= index < count:
             raise ValueError(f"feature index {index} does not exist: there are {count} grids")
