@@ -1,12 +1,13 @@
 """The command mgnet-verify: `certify` and `counts` of one network, `audit` of the paper's counts, `diagnose` and `demo`.
 
-Exit code 0: everything holds. 1: a property fails or is not decided, two ways of counting differ, or a printed count differs from ours without
-an explanation. 2: bad input. The commands import torch only after the arguments have been read.
+Exit code 0: everything holds. 1: a property fails or is not decided, two ways of counting differ, or a printed count differs
+from ours without an explanation. 2: bad input. The commands import torch only after the arguments have been read.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import warnings
@@ -87,6 +88,7 @@ def _check_files(options: argparse.Namespace) -> None:
 
 def run_certify(options: argparse.Namespace) -> int:
     """`mgnet-verify certify`."""
+    _one_thread()
     from mgnet_verify.certificate.certify import certify
     from mgnet_verify.certificate.console import ProgressOnStderr, certificate_lines
     from mgnet_verify.model_spec import resolve
@@ -100,6 +102,12 @@ def run_certify(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_json(options.json, certificate.model_dump(mode="json"))
     return ExitCode.DONE if certificate.status == "pass" else ExitCode.FAILED
+
+
+def _one_thread() -> None:
+    """Threads that wait for each other take most of the time of small networks; a setting of the user stays."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def run_counts(options: argparse.Namespace) -> int:

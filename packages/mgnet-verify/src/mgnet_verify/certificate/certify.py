@@ -112,7 +112,7 @@ def _limits(model: nn.Module, size: tuple[int, int]) -> InputLimits:
 
 def _executions(model: nn.Module, *, compiled: bool) -> tuple[Execution, ...]:
     try:
-        return executions_of(model, compiled=compiled)
+        return executions_of(model, compiled=compiled) if is_specified(inner_of(model)) else ()
     except Exception:  # as above
         return ()
 

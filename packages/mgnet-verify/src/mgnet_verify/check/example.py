@@ -20,7 +20,7 @@ class Example:
 
     `nonzeros` is the number of nonzero weights for each output channel of a convolution, `active` the part of the channels of
     each normalization whose weight is not 0. `executions` are those that the property is to run on: all that the network has,
-    unless named; without `slow` those that take seconds to set up are left out.
+    unless named; with `slow` also those that take seconds to set up.
     """
 
     seed: int
@@ -30,7 +30,7 @@ class Example:
     active: float = 1.0
     image: Array | None = None
     executions: tuple[Execution, ...] | None = None
-    slow: bool = True
+    slow: bool = False
 
     def pixels(self) -> Array:
         """The image: integers in float64."""

@@ -10,6 +10,7 @@ executions change; `properties/rounding.py` runs the same ones in float32, each 
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -62,6 +63,7 @@ class Execution:
 
     start: sets up a copy, which it may change. form: the form of a MgNet that it runs, None where a graph runs.
     trains: whether it runs in training mode, too, and has gradients. slow: takes seconds to set up; run on small images alone.
+    changes: whether `start` changes the copy, so that it cannot serve another execution.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Execution:
     form: str | None
     trains: bool = True
     slow: bool = False
+    changes: bool = True
 
     def __str__(self) -> str:
         return self.name.replace("_", " ")
@@ -93,10 +96,21 @@ class Execution:
             raise raised from error
 
 
+class Copies:
+    """Copies of one network for evaluation, one for all executions that do not change theirs: copying takes most of the time."""
+
+    def __init__(self, exact: nn.Module) -> None:
+        self._exact = exact
+
+    def started(self, execution: Execution) -> Running:
+        """The execution, set up on a copy."""
+        return execution.start(copy.deepcopy(self._exact) if execution.changes else self._exact)
+
+
 def executions_of(model: nn.Module, *, compiled: bool = False) -> tuple[Execution, ...]:
-    """The executions that a network has, its forms first. With `compiled` also torch.compile, which takes minutes and a compiler."""
+    """The executions that a network has, its forms first. With `compiled` also torch.compile, which takes minutes."""
     forms = list(forms_of(model))
-    plain = [Execution(name=name_of(form), start=partial(_form, form), form=form) for form in forms]
+    plain = [Execution(name=name_of(form), start=partial(_form, form), form=form, changes=False) for form in forms]
     found = [*plain, *map(_in_channels_last, plain), *map(_under_autocast, plain)]
     found += _of_modules(model, forms[0])
     if hasattr(model, "__prepare_scriptable__"):  # the networks of mgnet_models
@@ -119,21 +133,21 @@ def name_of(form: str) -> str:
 # ---- the forms, in two layouts, and under autocast ----
 
 
-def _form(form: str, copy: nn.Module) -> Running:
-    return Running(model=copy, forward=forms_of(copy)[form])
+def _form(form: str, network: nn.Module) -> Running:
+    return Running(model=network, forward=forms_of(network)[form])
 
 
 def _in_channels_last(plain: Execution) -> Execution:
-    def start(copy: nn.Module) -> Running:
-        copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return replace(plain.start(copy), layout=torch.channels_last)
+    def start(network: nn.Module) -> Running:
+        network.to(memory_format=torch.channels_last)
+        return replace(plain.start(network), layout=torch.channels_last)
 
-    return replace(plain, name=f"{plain.name}_channels_last", start=start)
+    return replace(plain, name=f"{plain.name}_channels_last", start=start, changes=True)
 
 
 def _under_autocast(plain: Execution) -> Execution:
-    def start(copy: nn.Module) -> Running:
-        return replace(plain.start(copy), context=partial(torch.autocast, "cpu", dtype=torch.bfloat16))
+    def start(network: nn.Module) -> Running:
+        return replace(plain.start(network), context=partial(torch.autocast, "cpu", dtype=torch.bfloat16))
 
     return replace(plain, name=f"{plain.name}_autocast_bfloat16", start=start)
 
@@ -143,7 +157,7 @@ def _under_autocast(plain: Execution) -> Execution:
 
 def _of_modules(model: nn.Module, form: str) -> Iterator[Execution]:
     """What the network's methods and `mgnet_models.runtime` offer; each runs the network's `forward`."""
-    yield Execution(name="inference_mode", start=_inference, form=form, trains=False)
+    yield Execution(name="inference_mode", start=_inference, form=form, trains=False, changes=False)
     if hasattr(model, "set_recompute"):
         for mode in ("selective", "full", "sublinear"):
             yield Execution(name=f"recompute_{mode}", start=partial(_recomputing, mode), form=form)
@@ -152,39 +166,39 @@ def _of_modules(model: nn.Module, form: str) -> Iterator[Execution]:
     if _has_winograd(model, narrow=True):
         yield Execution(name="winograd", start=_winograd, form=form)
     if _runtime(model, "folding") is not None:
-        yield Execution(name="folded", start=partial(_folded, False), form=form, trains=False)
+        yield Execution(name="folded", start=partial(_folded, False), form=form, trains=False, changes=False)
         if _has_winograd(model, narrow=False):
-            yield Execution(name="folded_winograd", start=partial(_folded, True), form=form, trains=False)
+            yield Execution(name="folded_winograd", start=partial(_folded, True), form=form, trains=False, changes=False)
 
 
-def _inference(copy: nn.Module) -> Running:
-    return Running(model=copy, forward=copy, context=torch.inference_mode)
+def _inference(network: nn.Module) -> Running:
+    return Running(model=network, forward=network, context=torch.inference_mode)
 
 
-def _recomputing(mode: str, copy: nn.Module) -> Running:
-    cast(Any, copy).set_recompute(mode)
-    return _recording(copy)
+def _recomputing(mode: str, network: nn.Module) -> Running:
+    cast(Any, network).set_recompute(mode)
+    return _recording(network)
 
 
-def _checkpointing(copy: nn.Module) -> Running:
-    cast(Any, copy).set_grad_checkpointing(True)
-    return _recording(copy)
+def _checkpointing(network: nn.Module) -> Running:
+    cast(Any, network).set_grad_checkpointing(True)
+    return _recording(network)
 
 
-def _recording(copy: nn.Module) -> Running:
+def _recording(network: nn.Module) -> Running:
     """A network that computes again in the backward pass computes otherwise where gradients are recorded."""
-    return Running(model=copy.requires_grad_(True), forward=copy, graph=True)
+    return Running(model=network.requires_grad_(True), forward=network, graph=True)
 
 
-def _winograd(copy: nn.Module) -> Running:
+def _winograd(network: nn.Module) -> Running:
     """Every convolution is converted that can be, however narrow and however small the image."""
-    package = _runtime(copy, "convolution") or importlib.import_module("mgnet_models.runtime.convolution")
-    return Running(model=copy, forward=package.use_winograd(copy, _everywhere()))
+    package = _runtime(network, "convolution") or importlib.import_module("mgnet_models.runtime.convolution")
+    return Running(model=network, forward=package.use_winograd(network, _everywhere()))
 
 
-def _folded(winograd: bool, copy: nn.Module) -> Running:
-    folding: Any = _runtime(copy, "folding")
-    folded = folding.optimize_for_inference(copy, winograd=winograd)
+def _folded(winograd: bool, network: nn.Module) -> Running:
+    folding: Any = _runtime(network, "folding")
+    folded = folding.optimize_for_inference(network, winograd=winograd)
     for module in folded.modules():
         if hasattr(module, "policy"):
             module.policy = _everywhere()
@@ -225,23 +239,27 @@ def _runtime(model: nn.Module, file: str) -> Any:
 
 def _as_graph() -> list[Execution]:
     """torch.jit.script and torch.export; torch.compile's tracer without its compiler."""
-    starts = {"scripted": _scripted, "exported": _exported, "traced": partial(_compiled, "eager")}
+    starts: dict[str, Callable[[nn.Module], Running]] = {
+        "scripted": _scripted,
+        "exported": _exported,
+        "traced": partial(_compiled, "eager"),
+    }
     return [Execution(name=name, start=start, form=None, trains=False, slow=True) for name, start in starts.items()]
 
 
-def _scripted(copy: nn.Module) -> Running:
-    return Running(model=None, forward=torch.jit.script(copy))
+def _scripted(network: nn.Module) -> Running:
+    return Running(model=None, forward=torch.jit.script(network))
 
 
-def _exported(copy: nn.Module) -> Running:
+def _exported(network: nn.Module) -> Running:
     def forward(image: Tensor) -> Tensor:
-        return cast(Tensor, torch.export.export(copy, (image,)).module()(image))
+        return cast(Tensor, torch.export.export(network, (image,)).module()(image))
 
     return Running(model=None, forward=forward)
 
 
-def _compiled(backend: str, copy: nn.Module) -> Running:
-    return Running(model=None, forward=torch.compile(copy, backend=backend), context=_without_cache)
+def _compiled(backend: str, network: nn.Module) -> Running:
+    return Running(model=None, forward=torch.compile(network, backend=backend), context=_without_cache)
 
 
 @contextmanager

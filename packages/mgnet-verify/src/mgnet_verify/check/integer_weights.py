@@ -9,7 +9,7 @@ the unit above it, so the exact sum lies within a rounding error of 4^-k and rou
 eps itself stays the model's own, so a wrong eps is still seen by the specification, which reads it.
 
 Numbers grow with the depth of a network. Where they would leave exact arithmetic, only a part `active` of the channels of each
-normalization has a weight; the others give their bias. Steps and gains of sparse coding are then mostly 1.
+normalization has a weight; the others give their bias, or 0 where `active` is at most 1/64. Steps and gains of sparse coding are then mostly 1.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mgnet_verify.specification import Array
 
 # Odd, so that a hidden cast to fewer bits must round: 2^24 + 1 is no float32, 2^12 + 1 no bfloat16 or half.
 AMPLITUDES = (2**24 + 1, 2**12 + 1, 3)
+_SILENT = 1 / 64
 
 
 def integer_copy(model: nn.Module, rng: np.random.Generator, *, nonzeros: int = 3, active: float = 1.0) -> nn.Module:
@@ -71,9 +72,10 @@ def factors(shape: tuple[int, ...], rng: np.random.Generator, active: float) -> 
 def _fill_norm(norm: nn.BatchNorm2d, rng: np.random.Generator, active: float) -> None:
     c = norm.num_features
     if norm.weight is not None:
-        signs = np.where(rng.random(c) < 0.2, -1.0, 1.0)
-        norm.weight.copy_(torch.from_numpy(np.where(rng.random(c) < active, signs, 0.0)))
-        norm.bias.copy_(torch.from_numpy(small((c,), rng, -2, 2)))
+        signs, bias = np.where(rng.random(c) < 0.2, -1.0, 1.0), small((c,), rng, -2, 2)
+        is_active = rng.random(c) < active
+        norm.weight.copy_(torch.from_numpy(np.where(is_active, signs, 0.0)))
+        norm.bias.copy_(torch.from_numpy(bias if active > _SILENT else np.where(is_active, bias, 0.0)))
     if norm.running_mean is not None and norm.running_var is not None:
         norm.running_mean.copy_(torch.from_numpy(small((c,), rng, -2, 2)))
         k = (rng.random(c) < 0.1).astype(np.float64)

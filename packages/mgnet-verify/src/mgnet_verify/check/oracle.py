@@ -23,11 +23,14 @@ from mgnet_verify.check.example import Example
 from mgnet_verify.check.executions import Running
 from mgnet_verify.errors import NotDecided
 from mgnet_verify.network.protocol import NetworkView, array, tensors_of, view_of
-from mgnet_verify.network.subject import Subject, classifier_weights, head_of, inner_of, watched_view
+from mgnet_verify.network.subject import Subject, classifier_in, head_of, inner_of, watched_view
 from mgnet_verify.network.trace import Trace, traced, watching, watching_results
 from mgnet_verify.specification import Array, ExactnessError, Iterates, NetTensors, algorithm_2, guarded, residual_iteration
 from mgnet_verify.specification.exactness import LIMIT_BITS, Guard
-from mgnet_verify.specification.outcome import Outcome
+from mgnet_verify.specification.outcome import Classifier, Outcome
+
+# Unit roundoffs.
+FLOAT64, FLOAT32, BFLOAT16 = 2.0**-53, 2.0**-24, 2.0**-8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,10 +61,10 @@ def oracle_of(model: nn.Module, example: Example) -> Oracle:
 
 
 @contextmanager
-def exact_or_undecided(limit_bits: int = LIMIT_BITS, *, rounded: bool = False) -> Iterator[Guard]:
+def exact_or_undecided(limit_bits: int = LIMIT_BITS, *, stored_bits: int = LIMIT_BITS, rounded: bool = False) -> Iterator[Guard]:
     """`guarded`, with NotDecided in place of ExactnessError."""
     try:
-        with guarded(limit_bits, rounded=rounded) as guard:
+        with guarded(limit_bits, stored_bits=stored_bits, rounded=rounded) as guard:
             yield guard
     except ExactnessError as error:
         raise NotDecided(str(error)) from None
@@ -96,7 +99,7 @@ def observed(running: Running, image: Tensor) -> Seen:
     return Seen(trace=None, ends=ends, to_head=to_head, logits=logits)
 
 
-def compare(name: str, seen: Seen, right: Iterates | Outcome, subject: Subject, *, unit: float = 2.0**-53) -> float:
+def compare(name: str, seen: Seen, right: Iterates | Outcome, subject: Subject, *, unit: float = FLOAT64) -> float:
     """Everything that was seen against the specification, from the finest grid on; returns the logits' largest gap over its bound.
 
     The logits are the only inexact result: the mean rounds once, and the classifier adds c products and a bias in an order of
@@ -107,7 +110,7 @@ def compare(name: str, seen: Seen, right: Iterates | Outcome, subject: Subject, 
     elif seen.trace is not None:
         counted = isinstance(subject.net, tuple) or (subject.view is not None and subject.view.follows_order)
         compare_trace(name, seen.trace, right, counted=counted)
-    return compare_logits(name, seen.logits, right, *classifier_weights(subject), unit=unit)
+    return compare_logits(name, seen.logits, right, classifier_in(subject), unit=unit)
 
 
 def compare_ends(name: str, seen: Seen, right: Outcome) -> None:
@@ -137,9 +140,17 @@ def compare_trace(name: str, seen: Trace, right: Iterates, *, counted: bool) -> 
 
 
 def compare_logits(
-    name: str, logits: Array, right: Iterates | Outcome, weight: Array, bias: Array, *, unit: float = 2.0**-53
+    name: str, logits: Array, right: Iterates | Outcome, net: Classifier | NetTensors, *, unit: float = FLOAT64
 ) -> float:
     """The classifier's output within the summation bound; returns the largest gap over its bound."""
-    magnitudes = np.abs(right.pooled) @ np.abs(weight).T + np.abs(bias)
-    bound = summation_bound(weight.shape[1] + 3, magnitudes, unit=unit)
-    return require_within(f"{name}logits", logits, right.logits, bound)
+    return require_within(f"{name}logits", logits, right.logits, bound_of_logits(right.pooled, net, unit=unit))
+
+
+def bound_of_logits(pooled: Array, net: Classifier | NetTensors, *, unit: float = FLOAT64) -> Array:
+    """How far apart two correct programs may have the logits (b, classes): a mean, then c products and a bias.
+
+    With a `unit` above that of float32 sums are added in float32, and mean and logits are stored with that unit: three roundings.
+    """
+    magnitudes = np.abs(pooled) @ np.abs(net.weight).T + np.abs(net.bias)
+    bound = summation_bound(net.weight.shape[1] + 3, magnitudes, unit=min(unit, FLOAT32))
+    return bound + 3 * unit * magnitudes if unit > FLOAT32 else bound

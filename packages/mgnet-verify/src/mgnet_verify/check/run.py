@@ -21,7 +21,7 @@ EXAMPLES = 2
 # Images in the example of the network's own size.
 OWN_BATCH = 5
 # The parts of the channels that are active; fewer where numbers grow too large, as in deep networks.
-_ACTIVE = (1.0, 1 / 4, 1 / 16)
+_ACTIVE = (1.0, 1 / 4, 1 / 16, 1 / 64)
 _LONGEST_DETAIL = 4000  # characters, as mgnet_records bounds them
 
 
@@ -79,7 +79,7 @@ def run_property(
         example = Example(seed=seed + number, shape=shape, executions=executions, slow=number == 0)
         place = {"examples": number + 1, "seed": seed + number}
         try:
-            passed.append(_decide(model, checked, example))
+            passed.append(decide(model, checked, example))
         except Violation as outcome:
             detail = _smallest_failure(model, limits, checked, example, outcome)
             return _result(checked, "fail", detail=printable(detail), **place)
@@ -101,7 +101,8 @@ def printable(detail: str) -> str:
     return " ".join(plain.split())[:_LONGEST_DETAIL]
 
 
-def _decide(model: nn.Module, checked: Property, example: Example) -> ExampleResult:
+def decide(model: nn.Module, checked: Property, example: Example) -> ExampleResult:
+    """The result with the largest integers for which the property can be decided. Raises Violation or NotDecided."""
     undecided = NotDecided("no amplitude to try")
     for active in _ACTIVE:
         for nonzeros in (3, 2, 1):

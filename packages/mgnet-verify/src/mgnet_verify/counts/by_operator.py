@@ -18,8 +18,8 @@ from mgnet_verify.counts.closed_form import gdfi, mgnet, resnet
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry, Form
 from mgnet_verify.counts.closed_form.registry import registered_families, table_of_model
 from mgnet_verify.model_spec import ModelSpec
-from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
 from mgnet_verify.network import families  # noqa: F401, registers them
+from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
 from mgnet_verify.network.protocol import InputLimits, shape_of, view_of
 from mgnet_verify.network.resnet import is_resnet, resnet_shape
 from mgnet_verify.network.subject import is_specified, limits_of

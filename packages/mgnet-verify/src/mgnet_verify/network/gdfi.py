@@ -39,7 +39,7 @@ def gdfi_tensors(model: Any) -> tuple[NetTensors, tuple[MapTensors, ...]]:
     return tensors_of(gdfi_view(model)), tuple(_sigmas_around_A(grid) for grid in model.grids)
 
 
-def norms_around_A(model: Any, maps: tuple[MapTensors, ...]) -> list[tuple[str, nn.BatchNorm2d, Normalization]]:  # noqa: N802
+def norms_around_A(model: Any, maps: tuple[MapTensors, ...]) -> list[tuple[str, nn.BatchNorm2d, Normalization]]:
     """The normalizations around A: where each stands, its module, and what was read of it."""
     found = []
     for position, (grid, around) in enumerate(zip(model.grids, maps), start=1):

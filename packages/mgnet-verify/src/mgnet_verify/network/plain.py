@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from mgnet_verify.network.protocol import InputLimits, array
-from mgnet_verify.network.subject import SpecifiedFamily, Reading, classifier_of, register
+from mgnet_verify.network.subject import Reading, SpecifiedFamily, classifier_of, register
 from mgnet_verify.specification.plain import LayerTensors, PlainTensors, plain
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from mgnet_records.errors import InputError
 from mgnet_verify.counts.closed_form.resnet import INTERPRETATIONS, Interpretation, PoolingB, ResNetShape
 from mgnet_verify.network.protocol import InputLimits, array
-from mgnet_verify.network.subject import SpecifiedFamily, Reading, classifier_of, register
+from mgnet_verify.network.subject import Reading, SpecifiedFamily, classifier_of, register
 from mgnet_verify.specification import Array, Sigma
 from mgnet_verify.specification.algorithm1 import BlockTensors, ResNetTensors, algorithm_1
 

@@ -11,7 +11,7 @@ from torch import nn
 from mgnet_records.errors import InputError
 from mgnet_verify.network.plain import layer_tensors
 from mgnet_verify.network.protocol import InputLimits, array
-from mgnet_verify.network.subject import SpecifiedFamily, Reading, Start, classifier_of, register
+from mgnet_verify.network.subject import Reading, SpecifiedFamily, Start, classifier_of, register
 from mgnet_verify.specification.sparse_coding import (
     CodingTensors,
     MlCscTensors,
@@ -107,7 +107,9 @@ def _is_ml_csc(model: nn.Module) -> bool:
 
 def _read_msd_csc(model: Any, reading: Reading) -> MsdCscTensors:
     stem = layer_tensors(model.stem, "the stem", reading)
-    blocks = tuple(_pursuit(grid, f"grid {number}", reading, dilations=model.dilations) for number, grid in enumerate(model.grids, start=1))
+    blocks = tuple(
+        _pursuit(grid, f"grid {number}", reading, dilations=model.dilations) for number, grid in enumerate(model.grids, start=1)
+    )
     transitions = tuple(None if number == 0 else array(grid.transition[0].weight) for number, grid in enumerate(model.grids))
     return MsdCscTensors(stem=stem, blocks=blocks, transitions=transitions, head=classifier_of(model))
 
@@ -122,7 +124,7 @@ def _read_ml_csc(model: Any, reading: Reading) -> MlCscTensors:
 
 
 def _pursuit(pursuit: Any, place: str, reading: Reading, *, dilations: int | None) -> PursuitTensors:
-    """With `dilations` a dense block, whose dictionaries are [I F^T], dilated by 1, 2 ... in turn; else those of ML-CSC, stride 2."""
+    """With `dilations` a dense block, D = [I F^T] dilated by 1, 2 ... in turn; else ML-CSC's dictionaries of stride 2."""
     layers = tuple(
         _coding(layer, f"layer {i + 1}, {place}", reading, dilation=i % dilations + 1 if dilations else None)
         for i, layer in enumerate(pursuit.layers)
@@ -165,11 +167,18 @@ def _limits_of_ml_csc(model: Any) -> InputLimits:
 
 
 register(
-    SpecifiedFamily(name="rescsc", matches=_is_res_csc, limits=_limits_of_stages, read=_read_res_csc, specify=res_csc, starts=_starts_of_res_csc)
+    SpecifiedFamily(
+        name="rescsc", matches=_is_res_csc, limits=_limits_of_stages, read=_read_res_csc, specify=res_csc, starts=_starts_of_res_csc
+    )
 )
 register(
     SpecifiedFamily(
-        name="msdcsc", matches=_is_msd_csc, limits=_limits_of_stages, read=_read_msd_csc, specify=msd_csc, starts=_starts_of_pursuits
+        name="msdcsc",
+        matches=_is_msd_csc,
+        limits=_limits_of_stages,
+        read=_read_msd_csc,
+        specify=msd_csc,
+        starts=_starts_of_pursuits,
     )
 )
 register(

@@ -187,7 +187,10 @@ def specify(subject: Subject, net: Any, image: Array, rule: Rule = evaluate) -> 
     family = family_of(subject.model)
     if family is not None:
         return family.specify(net, image, rule)
-    return algorithm_3(*net, image, rule) if isinstance(net, tuple) else algorithm_2(net, image, rule)
+    if isinstance(net, tuple):
+        tensors, maps = net
+        return algorithm_3(tensors, maps, image, rule)
+    return algorithm_2(net, image, rule)
 
 
 def last_feature(right: Iterates | Outcome) -> Array:
@@ -238,11 +241,10 @@ def forms_of(model: nn.Module) -> dict[str, Forward]:
     return {"forward": inner}
 
 
-def classifier_weights(subject: Subject) -> tuple[Array, Array]:
-    """The weight (classes, c) and the bias (classes,) that the specification classifies with."""
+def classifier_in(subject: Subject) -> Classifier | NetTensors:
+    """What the specification classifies with: `weight` (classes, c) and `bias` (classes,)."""
     net = subject.net[0] if isinstance(subject.net, tuple) else subject.net
-    head = getattr(net, "head", net)
-    return head.weight, head.bias
+    return cast(Classifier | NetTensors, getattr(net, "head", net))
 
 
 def classifier_of(model: Any, *, largest: bool = False) -> Classifier:

@@ -19,7 +19,7 @@ from mgnet_verify.check.executions import Running, forms_among
 from mgnet_verify.check.oracle import exact_or_undecided
 from mgnet_verify.errors import Violation
 from mgnet_verify.network.protocol import array
-from mgnet_verify.network.subject import classifier_weights, head_of, last_feature, specify, subject_of
+from mgnet_verify.network.subject import classifier_in, head_of, last_feature, specify, subject_of
 from mgnet_verify.properties.training import compare_statistics, recording, require_no_chance, require_training
 from mgnet_verify.specification import Array, BatchStatistics
 from mgnet_verify.specification.exactness import claim
@@ -30,7 +30,7 @@ HALF = 2.0**-26
 
 
 def gradients_as_specified(model: nn.Module, example: Example) -> ExampleResult:
-    """The gradient of <c, u^J> in a random direction of weights and image is the specification's derivative, in every execution.
+    """In every execution the gradient of <c, u^J> in a random direction of weights and image is the exact derivative.
 
     u^J is what the head is given. Forward, the specification runs on dual numbers; backward, the network runs autograd, in
     evaluation mode and, for the forms, in training mode with frozen normalizations; both sides are integers. The guards are in `_Claiming`.
@@ -105,7 +105,8 @@ def training_step_as_specified(model: nn.Module, example: Example) -> ExampleRes
     logits = np.real(moved.logits)
     c = rng.integers(1, 4, logits.shape).astype(np.float64) * rng.choice((-1.0, 1.0), logits.shape)
     expected = float((c * tangent(moved.logits)).sum())
-    magnitudes = np.abs(np.real(moved.pooled)) @ np.abs(classifier_weights(subject)[0]).T + np.abs(classifier_weights(subject)[1])
+    net = classifier_in(subject)
+    magnitudes = np.abs(np.real(moved.pooled)) @ np.abs(net.weight).T + np.abs(net.bias)
     gap = 0.0
     for execution in example.of(model):
         if not execution.trains:
@@ -123,6 +124,9 @@ def training_step_as_specified(model: nn.Module, example: Example) -> ExampleRes
             gap = max(gap, require_within(what, np.array([along_it]), np.array([expected]), np.array([HALF * terms])))
             name = f"{execution} after a training step: "
             gap = max(gap, compare_statistics(name, subject_of(copied).norms, subject.norms, rule, unit=2.0**-40))
+            again = running(leaf.detach())
+            what = f"{execution} in training, the same batch again: logits"
+            gap = max(gap, require_within(what, array(again), array(seen), HALF * magnitudes))
             require_training(copied)
     return ExampleResult(largest_gap=gap)
 

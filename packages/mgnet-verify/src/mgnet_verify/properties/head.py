@@ -11,12 +11,12 @@ from torch import nn
 
 from mgnet_verify.check.assertions import require_equal, require_within, summation_bound
 from mgnet_verify.check.example import Example, ExampleResult
-from mgnet_verify.check.oracle import exact_or_undecided
+from mgnet_verify.check.oracle import bound_of_logits, exact_or_undecided
 from mgnet_verify.errors import Violation
 from mgnet_verify.network.protocol import array
-from mgnet_verify.network.subject import classifier_weights, inner_of, last_feature, subject_of
+from mgnet_verify.network.subject import classifier_in, inner_of, last_feature, subject_of
 from mgnet_verify.specification import Array
-from mgnet_verify.specification.outcome import Outcome
+from mgnet_verify.specification.outcome import Classifier, Outcome
 
 
 def head_as_specified(model: nn.Module, example: Example) -> ExampleResult:
@@ -28,16 +28,14 @@ def head_as_specified(model: nn.Module, example: Example) -> ExampleResult:
     subject = subject_of(exact)
     with exact_or_undecided() as guard:
         right = subject.evaluated(example.pixels())
-    weight, bias = classifier_weights(subject)
     u = torch.from_numpy(last_feature(right).copy())
-    magnitudes = np.abs(right.pooled) @ np.abs(weight).T + np.abs(bias)
+    bound = bound_of_logits(right.pooled, classifier_in(subject))
     gap = 0.0
     for training in (False, True):
         exact.train(training)
         with torch.no_grad():
             pooled, logits = exact.forward_head(u, pre_logits=True), exact.forward_head(u)
         _require_pooled(array(pooled), right.pooled)
-        bound = summation_bound(weight.shape[1] + 3, magnitudes)
         gap = max(gap, require_within(f"logits of the head, training={training}", array(logits), right.logits, bound))
         gap = max(gap, _require_derivatives(exact, u, right.pooled))
     exact.eval()
@@ -65,21 +63,21 @@ def _require_derivatives(exact: Any, u: torch.Tensor, pooled: Array) -> float:
     found = torch.autograd.grad((y * c).sum(), [leaf, *fc.parameters()], allow_unused=True)
     if any(g is None for g in found):
         raise Violation("the logits of the head do not depend on the feature or on a parameter of the classifier")
-    C = c.numpy()
+    factors = c.numpy()
     terms = u.shape[0] + 4
     gap = require_within(
         "derivative by the classifier's weight",
         array(found[1]),
-        C.T @ pooled,
-        summation_bound(terms, np.abs(C).T @ np.abs(pooled)),
+        factors.T @ pooled,
+        summation_bound(terms, np.abs(factors).T @ np.abs(pooled)),
     )
     if len(found) > 2:
-        require_equal("derivative by the classifier's bias", array(found[2]), C.sum(axis=0))
+        require_equal("derivative by the classifier's bias", array(found[2]), factors.sum(axis=0))
     # The feature's derivative, added over the pixels, is c W for the mean and for the maximum.
     weight = array(fc.weight)
     of_u = array(found[0]).sum(axis=(2, 3))
-    bound = summation_bound(len(weight) + u.shape[2] * u.shape[3] + 4, np.abs(C) @ np.abs(weight))
-    return max(gap, require_within("derivative by the feature, over all pixels", of_u, C @ weight, bound))
+    bound = summation_bound(len(weight) + u.shape[2] * u.shape[3] + 4, np.abs(factors) @ np.abs(weight))
+    return max(gap, require_within("derivative by the feature, over all pixels", of_u, factors @ weight, bound))
 
 
 def _require_other_classifiers(exact: Any, example: Example, pooled: Array) -> None:
@@ -93,9 +91,9 @@ def _require_other_classifiers(exact: Any, example: Example, pooled: Array) -> N
             _require_pooled(y, pooled)
         else:
             fc = other.get_classifier()
-            right = pooled @ array(fc.weight).T + array(fc.bias)
-            magnitudes = np.abs(pooled) @ np.abs(array(fc.weight)).T + np.abs(array(fc.bias))
-            require_within("logits after reset_classifier", y, right, summation_bound(fc.in_features + 3, magnitudes))
+            net = Classifier(weight=array(fc.weight), bias=array(fc.bias))
+            right = pooled @ net.weight.T + net.bias
+            require_within("logits after reset_classifier", y, right, bound_of_logits(pooled, net))
             if not fc.weight.requires_grad:
                 raise Violation("reset_classifier gives a classifier that is not trained")
         if other.num_classes != classes:

@@ -29,10 +29,11 @@ def starts_as_stated(model: nn.Module, example: Example) -> ExampleResult:
 
 
 def initializes_as_stated(model: nn.Module, example: Example) -> ExampleResult:
-    """`init_weights` sets every tensor by its rule: kernels by Kaiming's (fan-out, ReLU) or torch's, sigma as ReLU alone, no two alike.
+    """`init_weights` sets every tensor by its rule: kernels by Kaiming's (fan-out, ReLU) or torch's, sigma as ReLU alone.
 
     The squares of N normal numbers over their stated variance have mean 1 and, being chi-square, standard deviation sqrt(2 / N);
     those of N uniform ones sqrt(0.8 / N); fourth powers of normal ones, over 3, sqrt(32 / (3 N)). Eight of those are allowed.
+    No two kernels start alike.
     """
     for scheme in ("kaiming", "torch"):
         started = copy.deepcopy(inner_of(model)).float().cpu()

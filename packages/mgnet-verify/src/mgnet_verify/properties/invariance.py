@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.check.assertions import require_equal, require_within, summation_bound
+from mgnet_verify.check.assertions import require_equal, require_within
 from mgnet_verify.check.example import Example, ExampleResult
-from mgnet_verify.check.executions import Running, forms_among
+from mgnet_verify.check.executions import Copies, forms_among
 from mgnet_verify.check.integer_weights import integer_image, sparse_signs
-from mgnet_verify.check.oracle import Seen, exact_or_undecided, observed, oracle_of
+from mgnet_verify.check.oracle import Seen, bound_of_logits, exact_or_undecided, observed, oracle_of
 from mgnet_verify.errors import Violation
 from mgnet_verify.network.protocol import array, sigma_of, view_of
-from mgnet_verify.network.subject import Subject, classifier_weights, subject_of
+from mgnet_verify.network.subject import Subject, classifier_in, subject_of
 from mgnet_verify.network.trace import traced
 from mgnet_verify.specification import Array, Iterates
 from mgnet_verify.specification.outcome import Outcome
 
 # Images in a batch: around the sizes at which programs change their way.
-BATCHES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 32, 33, 64)
+BATCHES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 32, 33, 64, 100, 128)
 
 
 def evaluation_is_pure(model: nn.Module, example: Example) -> ExampleResult:
@@ -31,12 +31,12 @@ def evaluation_is_pure(model: nn.Module, example: Example) -> ExampleResult:
     subject = subject_of(exact)
     with exact_or_undecided() as guard:
         right = subject.evaluated(example.pixels())
-    gap = 0.0
+    gap, copies = 0.0, Copies(exact)
     for execution in example.of(model):
         if execution.slow:
             continue
         with execution.named():
-            running = execution.start(copy.deepcopy(exact))
+            running = copies.started(execution)
             state = {} if running.model is None else running.model.state_dict()
             before = {name: tensor.clone() for name, tensor in state.items()}
             image = example.tensor()
@@ -54,24 +54,22 @@ def evaluation_is_pure(model: nn.Module, example: Example) -> ExampleResult:
 def _require_one_by_one(name: str, apart: list[Seen], together: Seen, subject: Subject, right: Iterates | Outcome) -> float:
     if together.to_head:
         require_equal(f"{name}u^J", np.concatenate([one.to_head[0] for one in apart]), together.to_head[0])
-    weight, bias = classifier_weights(subject)
-    bound = summation_bound(weight.shape[1] + 3, np.abs(right.pooled) @ np.abs(weight).T + np.abs(bias))
+    bound = bound_of_logits(right.pooled, classifier_in(subject))
     return require_within(f"{name}logits", np.concatenate([one.logits for one in apart]), together.logits, bound)
 
 
 def batches_of_every_size(model: nn.Module, example: Example) -> ExampleResult:
-    """Each form gives an image the same result in batches of 1 to 64 images, and where the batch is a view of other memory."""
+    """Each form gives an image the same result in batches of 1 to 128 images, and where the batch is a view of other memory."""
     exact = example.integer_copy(model)
     subject = subject_of(exact)
     pixels = integer_image((max(BATCHES), *example.shape[1:]), np.random.default_rng([example.seed, 9]), example.amplitude)
     with exact_or_undecided() as guard:
         right = subject.evaluated(pixels)
-    weight, bias = classifier_weights(subject)
-    bound = summation_bound(weight.shape[1] + 3, np.abs(right.pooled) @ np.abs(weight).T + np.abs(bias))
-    images, gap = torch.from_numpy(pixels), 0.0
+    bound = bound_of_logits(right.pooled, classifier_in(subject))
+    images, copies, gap = torch.from_numpy(pixels), Copies(exact), 0.0
     for execution in forms_among(example.of(model)):
         with execution.named():
-            running = execution.start(copy.deepcopy(exact))
+            running = copies.started(execution)
             for size in BATCHES:
                 what = f"{execution}, {size} of {len(images)} images: logits"
                 seen = array(running(images[-size:]))
@@ -114,11 +112,12 @@ def homogeneous_without_shifts(model: nn.Module, example: Example) -> ExampleRes
                 parameter.zero_()
     with exact_or_undecided() as guard:
         subject_of(exact).evaluated(4 * example.pixels())
+    copies = Copies(exact)
     for execution in example.of(model):
         if execution.slow:
             continue
         with execution.named():
-            running = execution.start(copy.deepcopy(exact))
+            running = copies.started(execution)
             once, scaled = observed(running, example.tensor()), observed(running, 4 * example.tensor())
             for u, u_scaled in zip(once.to_head, scaled.to_head, strict=True):
                 require_equal(f"{execution}: u^J of 4 x", u_scaled, 4 * u)

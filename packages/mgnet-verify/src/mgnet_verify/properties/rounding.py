@@ -19,13 +19,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mgnet_verify.check.example import Example, ExampleResult
-from mgnet_verify.check.oracle import compare, exact_or_undecided, observed
+from mgnet_verify.check.executions import forms_among
+from mgnet_verify.check.oracle import BFLOAT16, FLOAT32, compare, exact_or_undecided, observed
 from mgnet_verify.errors import Violation
 from mgnet_verify.network.subject import subject_of
 
-FLOAT32 = 2.0**-24
-BFLOAT16 = 2.0**-8
-_EPS = 2.0**-17
 # The transforms of F(4x4, 3x3) by their absolute values, of the weight (times 24), the image and the result; Lavin and Gray 2016.
 _WEIGHT = ((6, 0, 0), (4, 4, 4), (4, 4, 4), (1, 2, 4), (1, 2, 4), (0, 0, 24))
 _IMAGE = ((4, 0, 5, 0, 1, 0), (0, 4, 4, 1, 1, 0), (0, 4, 4, 1, 1, 0), (0, 2, 1, 2, 1, 0), (0, 2, 1, 2, 1, 0), (0, 4, 0, 5, 0, 1))
@@ -36,15 +34,11 @@ _ROUNDINGS = 2 * (3 * 2 * 5 + 2)
 
 
 def within_rounding(model: nn.Module, example: Example) -> ExampleResult:
-    """In float32 each convolution of each execution lies within its bound, and with exact results in their place all the rest is exact.
+    """In float32 each convolution of each execution lies within its bound, and all the rest of the network is exact.
 
     Under autocast convolutions compute in bfloat16, and where Winograd convolutions run their bound is that of F(4x4, 3x3).
     """
-    exact = example.integer_copy(model)
-    for _, norm, _ in subject_of(exact).norms:  # so that folding divides by powers of two in float32, too
-        assert norm.running_var is not None  # the specification knows no other
-        norm.running_var += norm.eps - _EPS
-        norm.eps = _EPS
+    exact = _with_eps(example.integer_copy(model), 2.0**-17)  # so that folding divides by powers of two in float32, too
     subject = subject_of(exact)
     with exact_or_undecided(limit_bits=24) as guard:
         right = subject.evaluated(example.pixels())
@@ -60,6 +54,41 @@ def within_rounding(model: nn.Module, example: Example) -> ExampleResult:
             compare(f"{execution} in float32: ", seen, right, subject, unit=FLOAT32)
             gap = max(gap, checked.gap)
     return ExampleResult(bits_used=guard.bits, largest_gap=gap)
+
+
+def exact_in_half_precision(model: nn.Module, example: Example) -> ExampleResult:
+    """In bfloat16, in float16 and under autocast every execution gives the specification's features on integers up to 256.
+
+    Sums are added in float32 there, and what is stored are integers of at most 8 bits, so `==` decides. Winograd convolutions
+    divide and are left to `within_rounding`.
+    """
+    exact = _with_eps(example.integer_copy(model), 2.0**-8)
+    subject = subject_of(exact)
+    pixels = np.sign(example.pixels())  # odd integers, so none is 0
+    with exact_or_undecided(24, stored_bits=8) as guard:
+        right = subject.evaluated(pixels)
+    forms = forms_among(example.of(model))
+    for execution in example.of(model):
+        if execution.form is None or "winograd" in execution.name:
+            continue
+        under_autocast = "autocast" in execution.name
+        for dtype in (
+            (torch.float32,) if under_autocast else (torch.bfloat16, torch.float16) if execution in forms else (torch.bfloat16,)
+        ):
+            with execution.named():
+                running = execution.start(copy.deepcopy(exact).to(dtype))
+                seen = observed(running, torch.from_numpy(pixels.copy()).to(dtype))
+                compare(f"{execution} of {str(dtype).removeprefix('torch.')}: ", seen, right, subject, unit=BFLOAT16)
+    return ExampleResult(bits_used=guard.bits)
+
+
+def _with_eps(exact: nn.Module, eps: float) -> nn.Module:
+    """The network with a dyadic eps and variances that add up to the same powers of four, in low precision too."""
+    for _, norm, _ in subject_of(exact).norms:
+        assert norm.running_var is not None  # the specification knows no other
+        norm.running_var += norm.eps - eps
+        norm.eps = eps
+    return exact
 
 
 class Exactly(TorchFunctionMode):
@@ -133,11 +162,11 @@ _GEOMETRY = ("bias", "stride", "padding", "output_padding", "groups", "dilation"
 @contextmanager
 def _frozen(model: nn.Module, checked: Exactly) -> Iterator[None]:
     """The same for frozen Winograd convolutions, which call no function of torch; and for r - A * s in one call."""
-    grids = [module for module in model.modules() if "next_residual" in module.__dict__]
+    grids: list[Any] = [module for module in model.modules() if "next_residual" in module.__dict__]
     in_one_call: set[int] = set()
     for grid in grids:
         in_one_call.add(id(grid.A))
-        grid.next_residual = _checked_residual(grid, grid.next_residual, checked)  # type: ignore[assignment]
+        grid.next_residual = _checked_residual(grid, grid.next_residual, checked)
     handles = [
         module.register_forward_hook(lambda module, args, y: checked.checked("conv3x3", y, args[0], module.weight, module.bias))
         for module in model.modules()

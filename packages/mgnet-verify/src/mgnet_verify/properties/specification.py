@@ -9,37 +9,38 @@ from torch import nn
 
 from mgnet_verify.check.assertions import require_equal, require_length
 from mgnet_verify.check.example import Example, ExampleResult
-from mgnet_verify.check.executions import forms_among
+from mgnet_verify.check.executions import Copies, forms_among
 from mgnet_verify.check.oracle import compare, exact_or_undecided, observed, oracle_of
+from mgnet_verify.network.protocol import view_of
 from mgnet_verify.network.subject import limits_of, subject_of
 from mgnet_verify.network.trace import traced
-from mgnet_verify.network.protocol import view_of
 from mgnet_verify.specification import Array, GridIterates, Iterates
 
 
 def equals_the_specification(model: nn.Module, example: Example) -> ExampleResult:
-    """In every execution, the residuals and features at which grids meet, and what the head is given, equal the specification's.
+    """In every execution the features at the ends of grids, every r, and what the head is given equal the specification's.
 
-    Of a MgNet every r is compared, and u and r where a grid ends. The logits are the only inexact result, see `compare`.
+    The logits are the only inexact result, see `compare`. A MgNet and a GDFI have r.
     """
     exact = example.integer_copy(model)
     subject = subject_of(exact)
     with exact_or_undecided() as guard:
         right = subject.evaluated(example.pixels())
-    gap = 0.0
+    gap, copies = 0.0, Copies(exact)
     for execution in example.of(model):
         with execution.named():
-            seen = observed(execution.start(copy.deepcopy(exact)), example.tensor())
+            seen = observed(copies.started(execution), example.tensor())
             gap = max(gap, compare(f"{execution}: ", seen, right, subject))
     return ExampleResult(bits_used=guard.bits, largest_gap=gap)
 
 
 def sizes_as_specified(model: nn.Module, example: Example) -> ExampleResult:
-    """Every form equals the specification on images of other sizes: the smallest, even, odd, flat and tall ones, and 1 to 5 images."""
+    """Every form equals the specification on images of other sizes: the smallest, even, odd, flat and tall ones."""
     exact = example.integer_copy(model)
     subject, limits = subject_of(exact), limits_of(model)
     c, s = limits.channels, limits.smallest
     bits = gap = 0.0
+    copies = Copies(exact)
     for b, h, w in ((1, s, s), (5, s, 2 * s), (3, 3 * s + 1, s), (1, 2 * s, 2 * s), (4, s + 1, 3 * s)):
         shaped = replace(example, shape=(b, c, h, w), image=None)
         with exact_or_undecided() as guard:
@@ -47,7 +48,7 @@ def sizes_as_specified(model: nn.Module, example: Example) -> ExampleResult:
         bits = max(bits, guard.bits)
         for execution in forms_among(example.of(model)):
             with execution.named():
-                seen = observed(execution.start(copy.deepcopy(exact)), shaped.tensor())
+                seen = observed(copies.started(execution), shaped.tensor())
                 gap = max(gap, compare(f"{execution}, image {b}x{c}x{h}x{w}: ", seen, right, subject))
     return ExampleResult(bits_used=bits, largest_gap=gap)
 

@@ -86,12 +86,15 @@ def macs_of_the_notation(model: nn.Module, example: Example) -> ExampleResult:
 
 
 def trained_as_stated(model: nn.Module, example: Example) -> ExampleResult:
-    """Every parameter asks for a gradient, but for A of a last grid with one iteration, on which no output depends."""
-    view = view_of(model)
-    idle = {id(view.grids[-1].A.weight)} if len(view.grids[-1].B) == 1 else set()
+    """Every parameter on which the logits depend asks for a gradient, and no other one does."""
+    copied = example.integer_copy(model).requires_grad_(True)
+    names, parameters = zip(*copied.named_parameters())
+    found = torch.autograd.grad(copied(example.tensor()).sum(), parameters, allow_unused=True)
+    read = {name: g is not None for name, g in zip(names, found)}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad == (id(parameter) in idle):
-            raise Violation(f"{name} has requires_grad={parameter.requires_grad}")
+        if parameter.requires_grad != read[name]:
+            depends = "depend" if read[name] else "do not depend"
+            raise Violation(f"{name} has requires_grad={parameter.requires_grad}, the logits {depends} on it")
     return ExampleResult()
 
 
@@ -119,7 +122,7 @@ def tensors_are_sound(model: nn.Module, example: Example) -> ExampleResult:
 
 
 def norms_as_released(model: nn.Module, example: Example) -> ExampleResult:
-    """Every BatchNorm has torch's eps of 1e-5, momentum of 0.1 and running statistics, as the released code; and its own weights."""
+    """Every BatchNorm has torch's eps of 1e-5, momentum of 0.1, its own weights and running statistics, as the released code."""
     norms = subject_of(example.integer_copy(model)).norms
     dense = hasattr(inner_of(model), "dilations")  # MSD-CSC has a gain that all unfoldings share
     for place, norm, _ in norms:

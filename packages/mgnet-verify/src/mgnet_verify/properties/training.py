@@ -27,12 +27,11 @@ from mgnet_verify.network.subject import Norm, subject_of
 from mgnet_verify.specification import BatchStatistics
 from mgnet_verify.specification.sigma import ROUNDING_SCALE
 
-
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 def trains_as_specified(model: nn.Module, example: Example) -> ExampleResult:
-    """In training mode, too, every execution gives the specification's features, and the running statistics that it leaves are right."""
+    """In training mode, too, every execution gives the specification's features, and leaves its running statistics."""
     require_no_chance(model)
     exact = example.integer_copy(model)
     subject = subject_of(exact)
@@ -60,7 +59,9 @@ def require_no_chance(model: nn.Module) -> None:
     for name, module in model.named_modules():
         rate = module.p if isinstance(module, _DROPOUTS) else getattr(module, "drop_prob", None)
         if rate:
-            raise NotDecided(f"{name} drops values with probability {rate} in training: certify the network with rates of 0", retry=False)
+            raise NotDecided(
+                f"{name} drops values with probability {rate} in training: certify the network with rates of 0", retry=False
+            )
 
 
 def recording(running: Running) -> Running:

@@ -27,11 +27,13 @@ class ExactnessError(ArithmeticError):
 class Guard:
     """The largest bound seen while the guard was active; 2^`limit_bits` must not be reached, 53 for float64, 24 for float32.
 
-    With `rounded` values, no integers, nothing may lie within 2^-30 of a kink of ReLU or of a maximum instead.
+    Results that are stored may have a limit of their own, `stored_bits`: 8 for bfloat16, whose sums are added in float32. With
+    `rounded` values, no integers, nothing may lie within 2^-30 of a kink of ReLU or of a maximum instead.
     """
 
-    def __init__(self, limit_bits: int = LIMIT_BITS, *, rounded: bool = False) -> None:
+    def __init__(self, limit_bits: int, *, stored_bits: int, rounded: bool) -> None:
         self.largest = 0.0
+        self.stored_bits = stored_bits
         self.limit_bits = limit_bits
         self.rounded = rounded
 
@@ -45,9 +47,9 @@ _active: ContextVar[Guard | None] = ContextVar("_active", default=None)
 
 
 @contextmanager
-def guarded(limit_bits: int = LIMIT_BITS, *, rounded: bool = False) -> Iterator[Guard]:
-    """Raise ExactnessError for every operation inside whose bound reaches 2^`limit_bits`, or of `rounded` values near a kink."""
-    guard = Guard(limit_bits, rounded=rounded)
+def guarded(limit_bits: int = LIMIT_BITS, *, stored_bits: int = LIMIT_BITS, rounded: bool = False) -> Iterator[Guard]:
+    """Raise ExactnessError for every operation inside that could leave the exact numbers of the `Guard`."""
+    guard = Guard(limit_bits, stored_bits=stored_bits, rounded=rounded)
     token = _active.set(guard)
     try:
         yield guard
@@ -68,7 +70,17 @@ def claim(bound: float) -> None:
     guard.largest = max(guard.largest, bound)
     if not bound < 2.0**guard.limit_bits:
         dtype = "float64" if guard.limit_bits == LIMIT_BITS else "float32"
-        raise ExactnessError(f"a sum can reach 2^{math.log2(bound):.1f}, past the 2^{guard.limit_bits} up to which {dtype} is exact")
+        raise ExactnessError(
+            f"a sum can reach 2^{math.log2(bound):.1f}, past the 2^{guard.limit_bits} up to which {dtype} is exact"
+        )
+
+
+def stored(x: NDArray[Any]) -> NDArray[Any]:
+    """The result of an operation, of which every entry fits into what it is stored in."""
+    guard = _active.get()
+    if guard is not None and guard.stored_bits < LIMIT_BITS and x.size and float(np.abs(x).max()) > 2.0**guard.stored_bits:
+        raise ExactnessError(f"a result exceeds 2^{guard.stored_bits}, up to which what it is stored in is exact")
+    return x
 
 
 def claim_apart(distances: NDArray[Any]) -> None:

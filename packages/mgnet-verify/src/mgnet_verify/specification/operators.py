@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgnet_verify.specification.exactness import claim, claim_apart, is_guarded
+from mgnet_verify.specification.exactness import claim, claim_apart, is_guarded, stored
 
 Array = NDArray[Any]
 
@@ -37,7 +37,7 @@ def convolve(kernel: Array, x: Array, *, stride: int = 1) -> Array:
     Exactness bound: an output adds at most ||K_o||_1 max|x|.
     """
     claim_products(kernel, x, _row_sum)
-    return bilinear(lambda k, y: _convolve(k, y, stride), kernel, x)
+    return stored(bilinear(lambda k, y: _convolve(k, y, stride), kernel, x))
 
 
 def bilinear(product: Callable[[Array, Array], Array], kernel: Array, x: Array) -> Array:
@@ -80,14 +80,14 @@ def claim_products(kernel: Array, x: Array, sum_of: Callable[[Array], float]) ->
 def scale(factor: Array, x: Array) -> Array:
     """factor x, entry by entry or by channel, with the bound of one product for each part of dual numbers."""
     claim_products(factor, x, magnitude)
-    return factor * x
+    return stored(factor * x)
 
 
 def add(x: Array, y: Array) -> Array:
     """x + y with its exactness bound, max|x| + max|y|."""
     if is_guarded():
         claim(magnitude(x) + magnitude(y))
-    return x + y
+    return stored(x + y)
 
 
 def subtract(x: Array, y: Array) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgnet_verify.specification.exactness import ExactnessError, claim, claim_apart, is_guarded
+from mgnet_verify.specification.exactness import ExactnessError, claim, claim_apart, is_guarded, stored
 from mgnet_verify.specification.operators import Array, add, magnitude
 
 
@@ -73,7 +73,7 @@ def evaluate(sigma: Sigma, x: Array) -> Array:
         scale = norm.weight / np.sqrt(norm.variance + norm.eps)
         if is_guarded():
             claim(float((np.abs(scale) * (magnitude(x) + np.abs(norm.mean)) + np.abs(norm.bias)).max()))
-        x = channels(scale) * (x - channels(norm.mean)) + channels(norm.bias)
+        x = stored(channels(scale) * (x - channels(norm.mean)) + channels(norm.bias))
     return _ending(sigma, x)
 
 
@@ -98,8 +98,8 @@ class BatchStatistics:
     Without `rounded` nothing is rounded, in float64, and dual numbers pass: statistics, too, have derivatives. Results are then
     compared within a stated bound; a channel whose variance is below 2^-30 times its squared mean raises ExactnessError.
 
-    `seen` holds, for each Normalization by the identity of its running mean, which dual numbers share, the batch's mean, its biased variance and the count; `largest` the
-    largest absolute value.
+    `seen` holds, for each Normalization by the identity of its running mean, which dual numbers share, the batch's mean, its
+    biased variance and the count; `largest` the largest absolute value.
     """
 
     seen: dict[int, tuple[Array, Array, int]] = field(default_factory=dict)

@@ -7,9 +7,11 @@ Oracle: the second author's lecture on multi-layer sparse coding (2021) for the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from mgnet_verify.specification.exactness import stored
 from mgnet_verify.specification.operators import (
     Array,
     add,
@@ -36,7 +38,7 @@ def windows(size: tuple[int, int], k: int, stride: int, dilation: int) -> tuple[
 def analysis(F: Array, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
     """D^T x = F x."""
     claim_products(F, x, lambda kernel: float(np.abs(kernel).sum(axis=(1, 2, 3)).max()))
-    return bilinear(lambda kernel, signal: _analysis(kernel, signal, stride, dilation), F, x)
+    return stored(bilinear(lambda kernel, signal: _analysis(kernel, signal, stride, dilation), F, x))
 
 
 def _analysis(F: Array, x: Array, stride: int, dilation: int) -> Array:
@@ -55,7 +57,7 @@ def _analysis(F: Array, x: Array, stride: int, dilation: int) -> Array:
 def synthesis(F: Array, z: Array, size: tuple[int, int], *, stride: int = 1, dilation: int = 1) -> Array:
     """D z = F^T z on a signal of `size`: every entry of the code lays its filter down where `analysis` read it."""
     claim_products(F, z, lambda kernel: float(np.abs(kernel).sum(axis=(0, 2, 3)).max()))
-    return bilinear(lambda kernel, code: _synthesis(kernel, code, size, stride, dilation), F, z)
+    return stored(bilinear(lambda kernel, code: _synthesis(kernel, code, size, stride, dilation), F, z))
 
 
 def _synthesis(F: Array, z: Array, size: tuple[int, int], stride: int, dilation: int) -> Array:
@@ -235,7 +237,7 @@ def momentum_of_fista(unfold: int) -> list[float]:
     t = [1.0]
     for _ in range(unfold):
         t.append((1 + np.sqrt(1 + 4 * t[-1] ** 2)) / 2)
-    return [0.0] + [(before - 1) / after for before, after in zip(t, t[1:])]
+    return [0.0] + [(before - 1) / after for before, after in pairwise(t)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
