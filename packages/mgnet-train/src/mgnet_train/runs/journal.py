@@ -89,8 +89,11 @@ class Journal:
         for record in self.records:
             self._written[record.kind, record.step] = record.metrics
         self._length, self._digest = len(content), _last_digest(content, seed)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(self._file, self._length)
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, self._length)
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be written ({error.strerror}): make room, or make it yours") from None
 
     def log(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a step or an epoch, once. Those computed again after a resume are compared with the first ones."""
@@ -154,30 +157,34 @@ def read_records(path: Path, offset: int) -> tuple[list[Record], int]:
 
     Raises InputError for a damaged line, an offset at which no line begins, and a file that cannot be read.
     """
-    first = max(0, offset - _TAIL)
     try:
-        with open(open_plain(path), "rb") as file:
-            file.seek(first)
-            content = file.read()
+        before, content = _split(path, offset)
     except FileNotFoundError:
-        content = b""
+        before = content = b""
     except OSError as error:
         raise _unreadable(path, error) from None
-    digest = _seed(path.parent) if offset == 0 else digest_before(content, offset - first)
+    digest = _seed(path.parent) if offset == 0 else digest_before(before, len(before))
     if digest is None:
         raise InputError(
             f"{path} has no line that ends at byte {offset}, up to which it was read before: restore it, or start the run again "
             "with the command that trained it"
         )
-    return _parsed(path, content[offset - first :], digest, offset)
+    return _parsed(path, content, digest, offset)
 
 
 def digest_at(path: Path, offset: int) -> str | None:
     """The digest of the line that ends at a byte offset of a journal; None where none ends. Raises OSError."""
-    first = max(0, offset - _TAIL)
+    before, _ = _split(path, offset, read_on=False)
+    return digest_before(before, len(before))
+
+
+def _split(path: Path, offset: int, *, read_on: bool = True) -> tuple[bytes, bytes]:
+    """The end of the line before a byte offset, and what follows; both empty when the file is not that long. Raises OSError."""
     with open(open_plain(path), "rb") as file:
-        file.seek(first)
-        return digest_before(file.read(offset - first), offset - first)
+        if not 0 <= offset <= file.seek(0, os.SEEK_END):
+            return b"", b""
+        before = offset - file.seek(max(0, offset - _TAIL))
+        return file.read(before), file.read() if read_on else b""
 
 
 def digest_before(content: bytes, offset: int) -> str | None:

@@ -297,7 +297,7 @@ class Run:
         return result
 
     def _on_main(self, work: Callable[[], Value]) -> Value:
-        """What `work` returns on the main process, on every process; an InputError of it is raised on every process."""
+        """What `work` returns on the main process, on every process; an InputError or OSError of it is raised on every process."""
         value: Any = None
         error: InputError | None = None
         if self._processes.is_main:
@@ -305,6 +305,9 @@ class Run:
                 value = work()
             except InputError as raised:
                 error = raised
+            except OSError as raised:  # else the other processes would wait for this one
+                where = raised.filename or self._folder
+                error = InputError(f"{where} cannot be written ({raised.strerror}): make room, and the same command goes on")
         value, error = self._processes.broadcast((value, error))
         if error is not None:
             raise error
