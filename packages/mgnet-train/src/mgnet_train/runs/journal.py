@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ class DamagedError(InputError):
         )
 
 
+def milliseconds() -> int:
+    """The time since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 class Journal:
     """The journal of one run, open for writing by the one process that holds the run's lock.
 
@@ -70,8 +76,10 @@ class Journal:
     the damage from the file. `mended` then says so in one line.
     """
 
-    def __init__(self, folder: Path, run_id: str | None = None, *, saved: bytes = b"") -> None:
-        self._path = folder / JOURNAL
+    def __init__(
+        self, folder: Path, run_id: str | None = None, *, saved: bytes = b"", clock: Callable[[], int] = milliseconds
+    ) -> None:
+        self._path, self._clock = folder / JOURNAL, clock
         self._waiting: deque[bytes] = deque()
         self._written: dict[tuple[str, int], dict[str, float]] = {}
         self.replay_mismatches = 0
@@ -102,7 +110,7 @@ class Journal:
             self.replay_mismatches += _reproducible(before) != _reproducible(metrics)
             return
         self._written[kind, step] = metrics
-        self._append({"kind": kind, "step": step, "time": _now(), "metrics": metrics})
+        self._append({"kind": kind, "step": step, "time": self._clock(), "metrics": metrics})
 
     def end(self, status: str, *, is_exact: bool | None, files: dict[str, str] | None = None) -> None:
         """Write how this start ended, in MLflow's words: FINISHED, KILLED or FAILED; `files` are those of a finished run.
@@ -111,7 +119,7 @@ class Journal:
         is not known.
         """
         metrics = {} if is_exact is None else {IS_EXACT: float(is_exact)}
-        line = {"kind": "end", "step": 0, "time": _now(), "metrics": metrics, "status": status}
+        line = {"kind": "end", "step": 0, "time": self._clock(), "metrics": metrics, "status": status}
         self._append(line if files is None else {**line, "files": files})
 
     def sync(self) -> None:
@@ -247,7 +255,3 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 def _reproducible(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith(MACHINE_METRICS)}
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
