@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def evidence_text(evidence: Evidence) -> str:
     return json.dumps(kinds, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("mgnet_leaderboard"),

@@ -98,13 +98,15 @@ def _model_pages(evidence: Evidence, rows: Sequence[BoardRow]) -> Iterator[Page]
     by_model: dict[str, list[BoardRow]] = defaultdict(list)
     for row in rows:
         by_model[row.model].append(row)
-    certificates = {record.report.target.model for record in evidence.verified}
-    for model in sorted(by_model.keys() | certificates):
+    certificates: dict[str, list[Verified]] = defaultdict(list)
+    for record in evidence.verified:
+        certificates[record.report.target.model].append(record)
+    for model in sorted(by_model.keys() | certificates.keys()):
         context = {
             "model": model,
             "rows": by_model.get(model, []),
             "grids": grids_of(model),
-            "certificates": [record for record in evidence.verified if record.report.target.model == model],
+            "certificates": certificates.get(model, []),
             "local": evidence.local,
             "reproduce": reproduce_command,
         }

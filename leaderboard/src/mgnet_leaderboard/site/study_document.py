@@ -114,15 +114,19 @@ def _section(study: MeasuredStudy, evidence: Evidence) -> Iterator[str]:
     yield "### Accuracies"
     yield ""
     yield "Test accuracy in % after the last epoch: mean and standard deviation over the seeds."
-    rest = list(study.rows)
-    for title, pattern in GROUPS:
-        rows = [row for row in rest if pattern.match(row.record.model)]
-        rest = [row for row in rest if row not in rows]
-        if rows:
-            yield ""
-            yield f"{title}:"
-            yield ""
-            yield from _table(rows)
+    for title, rows in _grouped(study.rows).items():
+        yield ""
+        yield f"{title}:"
+        yield ""
+        yield from _table(rows)
+
+
+def _grouped(rows: Iterable[StudyRow]) -> dict[str, list[StudyRow]]:
+    """The rows by the first group that they belong to, in the order of GROUPS."""
+    found: dict[str, list[StudyRow]] = {title: [] for title, _ in GROUPS}
+    for row in rows:
+        found[next(title for title, pattern in GROUPS if pattern.match(row.record.model))].append(row)
+    return {title: inside for title, inside in found.items() if inside}
 
 
 def _numbers(effect: StudyEffect) -> str:
