@@ -28,7 +28,7 @@ class Measured:
 
 
 class Selection:
-    """The tests that ran a line, those first that most likely notice a change soon: as they did so far, of this module or another."""
+    """The tests that ran a line, those first that most likely notice a change soon: those that noticed others so far."""
 
     def __init__(self, measured: dict[str, Measured]) -> None:
         self.measured = measured

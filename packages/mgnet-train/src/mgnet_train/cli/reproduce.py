@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.data.loading import reject_useless_source
     from mgnet_train.experiments.launch import array_script, checked_options, submit
     from mgnet_train.experiments.reproduce import distinct_runs, plan, plan_lines, table_lines
+    from mgnet_train.runs.lock import require_shared_locks
     from mgnet_train.train.distributed import choose_device
 
     options = checked_options([option or "--" for option in arguments.sbatch_arg])  # argparse makes [] of a value "--"
@@ -88,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     runs = distinct_runs(planned)
     reject_useless_source(arguments.source, [spec.dataset for spec in runs])
     tasks = min(arguments.sbatch or arguments.submitit or 1, len(runs))
+    if tasks > 1:
+        require_shared_locks(arguments.runs)
     needs = {"cpus": arguments.workers + 1, "gpu": arguments.device != "cpu", "options": options}
     if arguments.sbatch:
         script = array_script(_task_command(arguments, code), tasks=tasks, folder=Path.cwd(), **needs)
