@@ -57,13 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_data(data_dir: Path) -> None:
     from mgnet_records.datasets import DATA_SETS
-    from mgnet_train.data.loading import PACKAGES
+    from mgnet_train.data.loading import PACKAGES, load_dataset
 
-    for name, data in DATA_SETS.items():
-        if name == "digits" or (data_dir / name).is_dir():
+    for name in DATA_SETS:
+        try:
+            load_dataset(name, data_dir)
             print(f"data set {name}: found")
-        else:
-            print(f"data set {name}: missing, put {data.files} into {data_dir / name}")
+        except InputError as error:
+            print(error)
     for prefix, package in PACKAGES.items():
         missing = "" if find_spec(package) else f"missing {package}, install mgnet-train[{prefix}]"
         print(f"source {prefix}/NAME for imagenet: {missing or 'can be read'}")
