@@ -346,8 +346,8 @@ def test_a_store_that_does_not_answer_is_given_up_at_the_deadline() -> None:
 
 
 def test_the_first_finished_run_of_a_seed_counts_even_when_a_later_one_is_better(result: Result) -> None:
-    early = result(0, 350, series="a", finished="2026-11-21T10:30:00Z")
-    late = result(0, 360, series="b", finished="2026-11-21T10:30:00.5+00:00")
+    early = result(0, 350, series="a", finished="2025-11-21T10:30:00Z")
+    late = result(0, 360, series="b", finished="2025-11-21T10:30:00.5+00:00")
     runs = [seed_run(RUN_RESULT.validate_json(json.dumps(one))) for one in (late, early)]
     assert [run.correct_last for run in first_of_each_seed(runs)] == [350]
 

@@ -34,6 +34,8 @@ from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.digest import contents_sha256
 from mgnet_train.data.loaders import Dataset, make_eval_loader, make_train_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.untracked import note_untracked
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.errors import DivergedError, StoppedError
 from mgnet_train.runs.callbacks import RunCallbacks
 from mgnet_train.runs.checkpoint import Checkpoints
@@ -97,6 +99,8 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
         raise InputError(
             f"the run is for {spec.execution.device} and this process is on {processes.device.type}: name one with --device"
         )
+    if spec.code.dirty and processes.is_main:
+        note_untracked(options.data_dir)
     data = load_dataset(spec.dataset, options.data_dir, source=options.source, workers=options.workers)
     # 3. The network, in a process that is set up for the execution.
     apply_global_settings(spec.execution)
@@ -223,9 +227,10 @@ class Run:
             write_state(self._folder, "running", epoch=self._trainer.epoch)
         status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
         try:
-            self._trainer.run(callbacks)
-            if self._trainer.last_test is None:  # killed between the last checkpoint and the result
-                self._trainer.last_test = self._trainer.evaluate(lambda: callbacks.poll(self._trainer, in_test=True))
+            with worker_failures():
+                self._trainer.run(callbacks)
+                if self._trainer.last_test is None:  # killed between the last checkpoint and the result
+                    self._trainer.last_test = self._trainer.evaluate(lambda: callbacks.poll(self._trainer, in_test=True))
             result = self._result(config, progress)
             status, state, code = "FINISHED", "finished", ExitCode.DONE
             return result
@@ -236,6 +241,9 @@ class Run:
             state, code = "diverged", end.exit_code
             message = f"{end}; the last good checkpoint is in {self._folder}: train again with a smaller --lr"
             raise DivergedError(message) from None
+        except InputError as end:
+            code, message = end.exit_code, str(end)
+            raise
         except KeyboardInterrupt:  # a second Ctrl-C, which does not wait for the end of the step
             status, state, code = "KILLED", "stopped", ExitCode.STOPPED
             message = f"interrupted in epoch {self._trainer.epoch + 1}; the same command goes on from the last checkpoint"
