@@ -191,6 +191,20 @@ def test_gradients_and_second_derivatives_equal_finite_differences() -> None:
 
 
 @each_route
+def test_a_result_may_be_changed_in_place_before_it_is_differentiated(policy: Policy) -> None:
+    case = small()
+
+    def derivatives(function: Any) -> list[Tensor]:
+        inputs = leaves(case)
+        first = torch.autograd.grad(function(*inputs).relu_(), inputs, case.g, create_graph=True)
+        changed = [it.mul_(2) for it in first[:2]]  # the gradients of x and of the weight are results of operators too
+        return [*changed, *torch.autograd.grad(changed[0].square().sum(), inputs[1])]
+
+    for one, other in zip(derivatives(lambda *inputs: conv3x3(*inputs, policy=policy)), derivatives(direct)):
+        assert relative_error(one, other) <= 4 * ROUNDING
+
+
+@each_route
 @pytest.mark.parametrize("which", range(4))
 def test_only_the_gradients_that_are_asked_for_are_computed(policy: Policy, which: int) -> None:
     inputs = [it.requires_grad_(n == which) for n, it in enumerate(leaves(small()))]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import socket
+import struct
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -73,6 +76,23 @@ def final_state() -> Callable[[Path], object]:
         return weights, stream
 
     return read
+
+
+@pytest.fixture(scope="session")
+def tiny_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of scikit-learn's digits in MNIST's format, so that a table of the paper can be run to its end."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.zeros((len(bunch.images), 28, 28), dtype=np.uint8)
+    images[:, 2:26, 2:26] = (bunch.images * 15).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
+    folder = tmp_path_factory.mktemp("data") / "mnist"
+    folder.mkdir()
+    for prefix, part in (("train", slice(0, 16)), ("t10k", slice(16, 24))):
+        for name, array in (("images-idx3", images[part]), ("labels-idx1", bunch.target[part].astype(np.uint8))):
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    return folder.parent
 
 
 class Child:

@@ -107,7 +107,7 @@ def test_evaluate_counts_what_the_run_counted(
 
 def test_evaluate_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"rubbish")
-    assert main(["evaluate", str(tmp_path / "x.safetensors")]) == 2
+    assert main(["evaluate", str(tmp_path / "x.safetensors"), "--data", "digits"]) == 2
     assert "x.safetensors is not a readable safetensors file" in capsys.readouterr().err
 
 

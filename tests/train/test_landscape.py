@@ -73,6 +73,6 @@ def test_the_command_draws_two_networks_side_by_side(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, tmp_path: Path
 ) -> None:
     paths = [str(fit(tiny_spec(seed=seed, epochs="1"), quietly, one_process).folder / "model.safetensors") for seed in (0, 1)]
-    assert main(["landscape", *paths, "--points", "3", "--images", "50", "--out", str(tmp_path / "out")]) == 0
+    assert main(["landscape", *paths, "--data", "digits", "--points", "3", "--images", "50", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "landscape.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "out").glob("*.json"))) == 2

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -17,32 +15,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from mgnet_records.errors import ExitCode
+from mgnet_records.errors import ExitCode, InputError
+from mgnet_records.provenance import UNKNOWN, CodeState
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.cli.main import main
+from mgnet_train.config.execution import default_workers
 from mgnet_train.errors import StoppedError
-from mgnet_train.experiments.launch import Task, array_script, run_in_parallel, submit
+from mgnet_train.experiments.launch import Task, array_script, checked_options, run_in_parallel, submit
 from mgnet_train.experiments.sweep import run_all
+from mgnet_train.runs import run
 from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.runs.lock import FolderLock
 from mgnet_train.runs.signals import StopRequest
 from mgnet_train.train.distributed import Processes
+from train.reproduction import finished_once, reproduction
 
 # What Slurm does with a script of ours: read its directives, start its tasks side by side, warn the batch shell alone with the
 # signal it asked for once the file `warn` is there, and start tasks again that `scontrol requeue` names.
 _SBATCH = r"""
-import json, os, re, signal, subprocess, sys, time
+import json, os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
-KNOWN = {"job-name", "array", "nodes", "ntasks", "cpus-per-task", "gpus", "requeue", "signal", "open-mode"}
+KNOWN = {"job-name", "array", "nodes", "ntasks", "cpus-per-task", "gpus", "requeue", "signal", "open-mode", "chdir"}
 text = sys.stdin.read()
 lines = text.splitlines()
 assert lines[0].startswith("#!"), lines[0]
 asked = {}
 for line in lines[1:]:
     if line.startswith("#SBATCH "):
-        word, = line.removeprefix("#SBATCH ").split()
+        word, = shlex.split(line.removeprefix("#SBATCH "))
         name, _, value = word.removeprefix("--").partition("=")
         if name not in KNOWN or name in asked:
             sys.exit(f"sbatch: error: {word}")
@@ -55,7 +57,7 @@ first, last = map(int, re.fullmatch(r"(\d+)-(\d+)", asked["array"]).groups())
 shell, name, seconds = re.fullmatch(r"(B:)?([A-Z0-9]+)@(\d+)", asked["signal"]).groups()
 def start(task):
     names = {"SLURM_JOB_ID": str(100 + task), "SLURM_ARRAY_JOB_ID": "100", "SLURM_ARRAY_TASK_ID": str(task)}
-    return subprocess.Popen(["bash", "-c", text], env={**os.environ, **names}, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(["bash", "-c", text], env={**os.environ, **names}, cwd=asked["chdir"], stdin=subprocess.DEVNULL)
 tasks, codes, warn = {task: start(task) for task in range(first, last + 1)}, [], here / "warn"
 while tasks:
     time.sleep(0.02)
@@ -116,14 +118,14 @@ def slurm(tmp_path: Path) -> Slurm:
 
 
 def _script(command: Sequence[str], *, tasks: int = 1, gpu: bool = False) -> str:
-    return array_script(command, tasks=tasks, cpus=3, gpu=gpu)
+    return array_script(command, tasks=tasks, cpus=3, gpu=gpu, folder=Path.cwd())
 
 
 def test_the_script_asks_slurm_for_what_a_task_needs(slurm: Slurm) -> None:
     assert slurm.run(_script(["true"], tasks=3, gpu=True)) == [[task, 0] for task in range(3)]
     assert slurm.asked == {
         "job-name": "mgnet", "array": "0-2", "nodes": "1", "ntasks": "1", "cpus-per-task": "3", "gpus": "1", "requeue": "",
-        "signal": "B:USR1@120", "open-mode": "append",
+        "signal": "B:USR1@120", "open-mode": "append", "chdir": os.getcwd(),
     }  # fmt: skip
     slurm.run(_script(["true"]))
     assert "gpus" not in slurm.asked
@@ -159,6 +161,21 @@ def test_only_a_task_that_was_warned_of_its_time_limit_and_could_go_on_is_queued
     assert slurm.run(script, warn_when=(tmp_path / "began").exists, with_signal=sent) == codes
 
 
+def test_a_task_whose_time_limit_is_too_short_to_begin_is_not_queued_again_for_ever(tmp_path: Path) -> None:
+    """It ends with a line that says so; with fewer restarts it is queued again."""
+    requeued = tmp_path / "requeued"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {requeued}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    script = _script(["sh", "-c", "kill -USR1 $PPID; exec sleep 30"])  # a command that does not listen yet
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    for restarts, lines in (("1", 1), ("9", 2), ("10", 2)):
+        env["SLURM_RESTART_COUNT"] = restarts
+        done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode == 128 + signal.SIGUSR1
+        assert len(requeued.read_text().splitlines()) == lines
+        assert ("give a longer --time" in done.stderr) == (restarts == "10")
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 66, 70, 75])
 def test_a_task_that_nobody_warned_ends_with_the_exit_code_of_the_command(slurm: Slurm, code: int) -> None:
     assert slurm.run(_script(["sh", "-c", f"exit {code}"])) == [[0, code]]
@@ -172,11 +189,110 @@ def test_the_command_in_the_script_is_this_one_without_the_request_for_a_script(
     script = capsys.readouterr().out
     assert main([*words, "--sbatch=9"]) == 0
     assert capsys.readouterr().out == script
-    assert shlex.join(["-m", "mgnet_train", *words]) + " &\n" in script
+    (command,) = [shlex.split(line.removesuffix(" &")) for line in script.splitlines() if line.endswith(" &")]
+    assert command[1:-2] == ["-m", "mgnet_train", *words]
+    assert command[-2] == "--commit"
     assert "#SBATCH --array=0-3\n" in script
     assert "#SBATCH --cpus-per-task=3\n" in script
     assert "--gpus" not in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_a_task_says_the_state_of_the_code_and_its_workers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit between the submission and a start would begin other runs, and leave the first ones behind unfinished."""
+    states = {"1" * 40: CodeState(sha="1" * 40, dirty=False), "1" * 40 + "+dirty": CodeState(sha="1" * 40, dirty=True)}
+    words = ["reproduce", "v2/table2", "--dry-run"]
+    for name, code in {**states, "unknown": UNKNOWN}.items():
+        monkeypatch.setattr("mgnet_train.config.run_spec.current_code", lambda code=code: code)
+        assert main([*words, "--sbatch", "1"]) == 0
+        assert f" --workers {default_workers()} --commit {name} &\n" in capsys.readouterr().out
+        for said in (*states, "unknown"):
+            assert main([*words, "--commit", said]) == (0 if said == name else 2)
+            captured = capsys.readouterr()
+            assert (f"the code is at {name} and --commit says {said}" in captured.err) == (said != name)
+
+
+@pytest.mark.parametrize("file", ["slurm-12_0.out", "table3.sbatch", "runs/submitit/12_0_0_log.out"])
+def test_what_a_cluster_writes_beside_the_code_does_not_make_it_dirty(file: str) -> None:
+    root = Path(__file__).parents[2]
+    assert subprocess.run(["git", "check-ignore", "--quiet", file], cwd=root, check=False).returncode == 0
+
+
+def test_options_of_sbatch_replace_those_of_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["reproduce", "v2/table2", "--sbatch=2", "--sbatch-arg", "--gres=gpu:a100:1", "--sbatch-arg=--nodes=2-2"]
+    assert main([*words, "--sbatch-arg", "--signal=B:USR1@600", "--sbatch-arg=--exclusive", "--sbatch-arg=--comment=a b"]) == 0
+    script = capsys.readouterr().out
+    for line in ("--gres=gpu:a100:1", "--nodes=2-2", "--signal=B:USR1@600", "--exclusive", '"--comment=a b"'):
+        assert script.splitlines().count(f"#SBATCH {line}") == 1
+    assert "--gpus" not in script
+    assert script.count("--nodes") == script.count("--signal") == 1
+    assert "sbatch-arg" not in script
+
+
+@pytest.mark.parametrize(
+    "option, has_ours",
+    [
+        ("--gres=gpu:1", False),
+        ("--gres=gpu:a100:1,tmpfs:10G", False),
+        ("--gres=tmpfs:10G", True),  # no GPU, but a disk of the node
+        ("--gres=shard:4", False),
+        ("--gres=none", False),
+        ("--gres-flags=enforce-binding", True),
+        ("--gpus=2", False),
+        ("--gpus-per-node=1", False),
+        ("--gpus-per-task=a100:1", False),
+        ("--tres-per-task=gres/gpu:1", False),
+        ("--partition=gpu", True),
+    ],
+)
+def test_one_gpu_is_requested_unless_the_user_says_how_many(option: str, has_ours: bool) -> None:
+    script = array_script(["true"], tasks=1, cpus=1, gpu=True, folder=Path("/"), options=checked_options([option]))
+    assert ("#SBATCH --gpus=1" in script) == has_ours
+    assert f"#SBATCH {option}" in script
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["gpu"], "is no long option"),
+        (["-pgpu"], "is no long option"),
+        (["--partition gpu"], "is no long option"),
+        (["--comment=a\nrm -rf x"], "is no long option"),
+        (["--"], "is no long option"),
+        ([""], "is no long option"),
+        (["--array=0-99"], "number of tasks"),
+        (["--time=1:00:00", "--wrap=true"], "replace the script"),
+        (["--signal=TERM@60"], "use --signal=B:USR1@SECONDS"),
+        (["--signal=USR1@60"], "use --signal=B:USR1@SECONDS"),
+        (["--signal"], "use --signal=B:USR1@SECONDS"),
+    ],
+)
+def test_options_that_would_break_the_script_are_rejected(
+    capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    assert main(["reproduce", "v2/table2", "--sbatch", "2", *(f"--sbatch-arg={option}" for option in options)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert complaint in captured.err
+    assert options[-1].partition("\n")[0] in captured.err
+
+
+def test_options_of_sbatch_without_tasks_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "v2/table2", "--sbatch-arg=--time=1:00:00", "--dry-run"]) == 2
+    assert "give --sbatch TASKS or --submitit TASKS too" in capsys.readouterr().err
+
+
+def test_a_folder_whose_name_no_script_can_hold_is_rejected() -> None:
+    with pytest.raises(InputError, match="cannot be written in an sbatch script"):
+        array_script(["true"], tasks=1, cpus=1, gpu=False, folder=Path("/tmp/a\n#SBATCH --exclusive"))
+
+
+def test_paths_that_are_no_text_are_printed_as_they_are(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["reproduce", "v2/table2", "--sbatch", "1", "--runs", os.fsdecode(b"/tmp/\xff")]) == 0
+    assert b"--runs '/tmp/\xff'" in capfdbinary.readouterr().out
 
 
 def test_an_abbreviated_option_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +312,13 @@ def submitit() -> Any:
 def no_slurm(submitit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks are processes of this machine, even where it has a Slurm."""
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda: -1)
+
+
+@pytest.mark.usefixtures("no_slurm")
+def test_options_of_sbatch_are_rejected_where_submitit_finds_no_slurm(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs Slurm"):
+        submit(["true"], tasks=1, cpus=1, gpu=False, folder=tmp_path, options={"time": "60"})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("no_slurm")
@@ -239,6 +362,13 @@ def test_submitit_asks_slurm_for_the_same(tmp_path: Path, slurm: Slurm, monkeypa
         (slurm.folder / name).write_text(text)
         (slurm.folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
+    options = checked_options(["--gres=gpu:a100:1", "--cpus-per-task=5", "--exclusive", "--comment=it's"])
+    submit(["true"], tasks=3, cpus=4, gpu=True, folder=tmp_path / "submitit", options=options)
+    theirs = (tmp_path / "script").read_text()
+    for directive in ("gres=gpu:a100:1", "cpus-per-task=5", "exclusive", """comment='it'"'"'s'"""):
+        assert theirs.splitlines().count(f"#SBATCH --{directive}") == 1
+    assert "gpus" not in theirs
+    assert theirs.count("cpus-per-task") == 1
     jobs = submit(["true"], tasks=3, cpus=4, gpu=True, folder=tmp_path / "submitit")
     assert [job.job_id for job in jobs] == ["7_0", "7_1", "7_2"]
     script = (tmp_path / "script").read_text()
@@ -283,6 +413,73 @@ def test_a_signal_between_two_runs_ends_a_sweep_with_75_and_it_goes_on(
     assert (quietly.runs / specs[1].folder_name / "result.json").exists()
 
 
+def test_a_sweep_comes_back_to_a_run_that_its_first_holder_left(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    """As after a node died: the process that held the lock is gone when the other runs are done."""
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[0].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("[2/2]"):
+            lock.release()
+
+    assert run_all(specs, quietly, one_process, say) == []
+    assert [(quietly.runs / spec.folder_name / "result.json").exists() for spec in specs] == [True, True]
+    assert [line.partition(" ")[0] for line in lines] == ["[1/2]", "[2/2]", "[1/2]"]
+
+
+def test_a_sweep_ends_while_another_process_trains_and_says_so(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[1].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    lines: list[str] = []
+    assert run_all(specs, quietly, one_process, lines.append) == []
+    lock.release()
+    assert lines[-1].startswith("1 of 2 runs are left to the processes that train them")
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_finished_twice(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its result and its lock, while data are loaded."""
+    spec = tiny_spec(epochs="1")
+    load, loads = run.load_dataset, 0
+
+    def load_slowly(*arguments: Any, **settings: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            fit(spec, quietly, one_process)
+        return load(*arguments, **settings)
+
+    monkeypatch.setattr(run, "load_dataset", load_slowly)
+    outcome = fit(spec, quietly, one_process)
+    assert outcome.was_finished
+    assert [record.kind for record in read_records(outcome.folder / JOURNAL, 0)[0] if record.kind != "step"] == ["epoch", "end"]
+
+
+def test_a_run_that_is_busy_is_left_by_all_processes_together(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, together: Callable[[Callable[[Processes], object]], list[Any]]
+) -> None:
+    """Else the others would wait for the main one in this run, while it is in the next."""
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[0].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    members = together(lambda processes: run_all(specs, quietly, processes, lambda line: None))
+    assert [member.wait() for member in members] == [0, 0]
+    lock.release()
+    assert [(quietly.runs / spec.folder_name / "result.json").exists() for spec in specs] == [False, True]
+
+
 def test_a_signal_while_the_next_run_is_prepared_is_not_lost(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
 ) -> None:
@@ -312,57 +509,26 @@ def test_commands_in_parallel_are_stopped_together(tmp_path: Path, child: Callab
     assert run_in_parallel([["true"], ["false"]]) == [0, 1]
 
 
-@pytest.fixture
-def digits_as_mnist(tmp_path: Path) -> Path:
-    """Some of scikit-learn's digits in MNIST's format, so that a table of the paper can be run to its end."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = np.zeros((len(bunch.images), 28, 28), dtype=np.uint8)
-    images[:, 2:26, 2:26] = (bunch.images * 15).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
-    folder = tmp_path / "data" / "mnist"
-    folder.mkdir(parents=True)
-    for prefix, part in (("train", slice(0, 16)), ("t10k", slice(16, 24))):
-        for name, array in (("images-idx3", images[part]), ("labels-idx1", bunch.target[part].astype(np.uint8))):
-            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-            (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
-    return folder.parent
-
-
-def _reproduction(data: Path, runs: Path) -> list[str]:
-    words = ["reproduce", "v2/table2", "--batch-size", "4", "--device", "cpu", "--threads", "1", "--track", "later"]
-    return [*words, "--data-dir", str(data), "--runs", str(runs)]
-
-
-def _finished_once(runs: Path) -> bool:
-    """Every planned run has a result and was trained by one start, to its end, once."""
-    for folder in (path.parent for path in runs.glob("*/config.json")):
-        records = read_records(folder / JOURNAL, 0)[0]
-        assert (folder / "result.json").exists()
-        assert [record.kind for record in records if record.kind != "step"] == ["epoch", "end"]
-    return len(list(runs.glob("*/config.json"))) == 4
-
-
 @pytest.mark.nightly
 def test_the_printed_script_trains_every_planned_run_exactly_once(
-    slurm: Slurm, digits_as_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    slurm: Slurm, tiny_mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "my runs"
-    assert main([*_reproduction(digits_as_mnist, runs), "--epochs", "1", "--sbatch", "3"]) == 0
+    assert main([*reproduction(tiny_mnist, runs), "--epochs", "1", "--sbatch", "3"]) == 0
     assert sorted(slurm.run(capsys.readouterr().out)) == [[0, 0], [1, 0], [2, 0]]
-    assert _finished_once(runs)
+    assert finished_once(runs)
 
 
 @pytest.mark.nightly
 def test_a_warned_training_is_queued_again_and_goes_on_where_it_was(
     slurm: Slurm,
-    digits_as_mnist: Path,
+    tiny_mnist: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     final_state: Callable[[Path], object],
 ) -> None:
     runs = tmp_path / "runs"
-    words = _reproduction(digits_as_mnist, runs)
+    words = reproduction(tiny_mnist, runs)
     words[1:2] = ["v2/table2/resnet18_A-Bi/mnist", "--epochs", "6"]
     assert main([*words, "--sbatch", "1"]) == 0
     journal = "*/journal.jsonl"
@@ -376,12 +542,12 @@ def test_a_warned_training_is_queued_again_and_goes_on_where_it_was(
 @pytest.mark.nightly
 @pytest.mark.usefixtures("submitit")
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="it would be submitted to this machine's Slurm")
-def test_a_table_submitted_through_submitit_is_trained_exactly_once(digits_as_mnist: Path, tmp_path: Path) -> None:
+def test_a_table_submitted_through_submitit_is_trained_exactly_once(tiny_mnist: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    words = [*_reproduction(digits_as_mnist, runs), "--epochs", "1", "--submitit", "2"]
+    words = [*reproduction(tiny_mnist, runs), "--epochs", "1", "--submitit", "2"]
     subprocess.run([sys.executable, "-m", "mgnet_train", *words], check=True)
     deadline = time.monotonic() + 300
     while len(list(runs.glob("*/result.json"))) < 4:
         assert time.monotonic() < deadline, "the tasks did not finish"
         time.sleep(0.2)
-    assert _finished_once(runs)
+    assert finished_once(runs)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mgnet_records.datasets import DATA_SETS
 from mgnet_train import InputError, Recipe, find_recipe
 from mgnet_train.config.recipes import REASONS, recipe_names
-from mgnet_train.train.optim import learning_rate, make_average, make_optimizer
+from mgnet_train.train.optim import average_decay, learning_rate, make_average, make_optimizer
 
 ALL = [(name, dataset) for dataset in DATA_SETS for name in recipe_names(dataset)]
 
@@ -89,7 +89,31 @@ def test_the_average_moves_a_tensor_once_though_two_modules_share_it() -> None:
     average.update_parameters(network)  # the first update copies
     torch.nn.init.ones_(shared.weight)
     average.update_parameters(network)
-    assert average.module[0].weight.item() == pytest.approx(0.1)
+    assert average.module[0].weight.item() == pytest.approx(1 - average_decay(0.9, 1))
+
+
+def test_the_decay_of_the_average_rises_to_that_of_the_recipe() -> None:
+    decays = [average_decay(0.99, updates) for updates in range(2000)]
+    assert decays[0] == 0
+    assert decays == sorted(decays)
+    assert decays[1000] == decays[-1] == 0.99
+
+
+def test_the_average_has_running_statistics_of_its_own() -> None:
+    """Averaged by the same factors as the weights: in between those of the network at different steps."""
+    recipe = find_recipe("modern", dataset="digits", model="x").with_overrides({"ema_decay": "0.9"})
+    network = torch.nn.BatchNorm1d(1)
+    average = make_average(network, recipe)
+    assert average is not None
+    expected = 0.0
+    for updates in range(5):
+        torch.nn.init.constant_(network.running_mean, float(updates))  # type: ignore[arg-type]
+        network.num_batches_tracked.fill_(updates)  # type: ignore[union-attr]
+        average.update_parameters(network)
+        expected += (1 - average_decay(0.9, updates)) * (updates - expected)
+    assert average.module.running_mean.item() == pytest.approx(expected)
+    assert 0 < expected < 4
+    assert average.module.num_batches_tracked == 4
 
 
 @pytest.mark.parametrize("name, dataset", ALL)

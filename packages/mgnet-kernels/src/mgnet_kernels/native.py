@@ -93,12 +93,12 @@ class Kernel:
         copies = threads if apart else 1
         scratch, sums = _floats(copies * self._scratch(ctypes.byref(it))), _floats(copies * self._planes(ctypes.byref(it))).zero_()
         zeros = torch.zeros(max(c_in, c_out), dtype=x.dtype, device="cpu")
-        gradient = torch.empty((c_out, 3, 3, c_in), dtype=x.dtype, device="cpu")
+        gradient = _channels_last((c_out, c_in, 3, 3), x.dtype)
         x, g = _by_pixels(x), _by_pixels(g)  # names keep the copies alive during the call
         self._grad_weight(
             ctypes.byref(it), ctypes.c_int64(copies), _at(x), _at(g), _at(zeros), _at(scratch), _at(sums), _at(gradient)
         )
-        return gradient.permute(0, 3, 1, 2)
+        return gradient
 
     def _convolve(
         self,
@@ -117,7 +117,7 @@ class Kernel:
         threads = torch.get_num_threads()
         share = -(-count_tiles(images, h, w) // (2 * threads))  # small blocks at the end: no thread waits long for another
         it = _Convolution(images, h, w, c_in, c_out, max(1, min(policy.block, share)), threads, x.element_size())
-        y = torch.empty((images, h, w, c_out), dtype=x.dtype, device="cpu")
+        y = _channels_last((images, c_out, h, w), x.dtype)
         planes = _floats(self._planes(ctypes.byref(it))) if transformed is None else transformed
         scratch = _floats(threads * self._scratch(ctypes.byref(it)))
         first = weight.data_ptr() + first_tap * weight.element_size() if transformed is None else None
@@ -137,12 +137,17 @@ class Kernel:
             _at(scratch),
             _at(y),
         )
-        return y.permute(0, 3, 1, 2), planes
+        return y, planes
 
 
 def _floats(count: int) -> Tensor:
     # The dtype is named: without it the buffer would have torch's default dtype, which may be smaller.
     return torch.empty(count, dtype=torch.float32, device="cpu")
+
+
+def _channels_last(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    # No view of a tensor: autograd does not let a view that an autograd.Function returns be changed in place.
+    return torch.empty(shape, dtype=dtype, device="cpu", memory_format=torch.channels_last)
 
 
 def _by_pixels(x: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="test a checkpoint",
-        description="Count the correct answers of a .safetensors checkpoint on the test images.",
+        description="Count the correct answers of trained weights on the test images.",
     )
-    parser.add_argument("checkpoint", type=Path, help="model.safetensors of a run")
-    parser.add_argument("--data", default="digits", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
+    parser.add_argument("checkpoint", type=Path, help="a run folder, or its model.safetensors")
+    parser.add_argument("--data", help="digits, mnist, cifar10, cifar100 or imagenet; default: what the run was trained on")
     add_data_options(parser)
     add_execution_options(parser, only=("precision", "layout", "convolution"))
     parser.set_defaults(precision="deterministic")
@@ -29,12 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, test, print."""
     from mgnet_records.run_result import percent
     from mgnet_train.data.loading import reject_useless_source
+    from mgnet_train.runs.weights import dataset_of, weights_file
     from mgnet_train.train.evaluation import evaluate_checkpoint
 
-    reject_useless_source(arguments.source, [arguments.data])
+    checkpoint = weights_file(arguments.checkpoint)
+    dataset = dataset_of(checkpoint, arguments.data)
+    reject_useless_source(arguments.source, [dataset])
     found, corrupt = evaluate_checkpoint(
-        arguments.checkpoint,
-        dataset=arguments.data,
+        checkpoint,
+        dataset=dataset,
         data_dir=arguments.data_dir,
         source=arguments.source,
         workers=arguments.workers,
@@ -45,5 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{len(corrupt)} corrupt images, such as {corrupt[0]}: get them again or leave out --strict")
     for location in corrupt:
         print(f"corrupt, counted as wrong: {location}")
-    print(f"test accuracy {percent(found.correct, found.n):.2f} % ({found.correct} of {found.n} images), loss {found.loss:.4f}")
+    print(
+        f"test accuracy on {dataset}: {percent(found.correct, found.n):.2f} % ({found.correct} of {found.n} images), "
+        f"loss {found.loss:.4f}"
+    )
     return ExitCode.DONE

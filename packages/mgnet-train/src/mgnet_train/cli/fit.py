@@ -11,6 +11,7 @@ from mgnet_train.cli.options import (
     add_run_options,
     execution_of,
     model_argument,
+    model_arguments,
     options_of,
     recipe_overrides,
 )
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, train, print the result."""
     from mgnet_train.config.run_spec import make_spec
     from mgnet_train.data.loading import reject_useless_source
+    from mgnet_train.runs.progress import say
     from mgnet_train.runs.run import fit
     from mgnet_train.train.allocator import set_allocator
     from mgnet_train.train.distributed import start_processes
@@ -62,11 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             device=processes.device.type,
             execution=execution_of(arguments),
-            model_args=dict(arguments.model_arg),
+            model_args=model_arguments(arguments),
         )
         outcome = fit(spec, options_of(arguments, notes=(allocator,)), processes)
         if processes.is_main:
-            print(_report(outcome))
+            say(_report(outcome))
     finally:
         processes.close()
     return ExitCode.DONE

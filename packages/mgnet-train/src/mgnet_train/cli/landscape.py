@@ -17,8 +17,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Loss on a plane of two filter-normalized random directions around each checkpoint: contour lines and "
         "surface, one column for each. BatchNorm keeps its running statistics, scales and shifts. The same command continues.",
     )
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="model.safetensors of runs on the same data set")
-    parser.add_argument("--data", default="digits", help="digits, mnist, cifar10 or cifar100 (%(default)s)")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="run folders, or their model.safetensors, on one data set")
+    parser.add_argument("--data", help="digits, mnist, cifar10 or cifar100; default: what the runs were trained on")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
     parser.add_argument("--points", type=positive, default=21, help="points a side (%(default)s)")
     parser.add_argument("--radius", type=float, default=1.0, help="half the side (%(default)s)")
@@ -32,24 +32,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Compute what is missing, then draw."""
     import hashlib
 
-    import mgnet_models
     from mgnet_train.data.dataset import ResidentDataset
     from mgnet_train.data.loading import load_dataset
     from mgnet_train.experiments.landscape import Plane, compute, draw
     from mgnet_train.runs.folder import writable_folder
+    from mgnet_train.runs.weights import dataset_of, weights_file
+    from mgnet_train.train.evaluation import load_network
 
     if arguments.points < 2:
         raise InputError(f"--points {arguments.points} makes no plane: give at least 2")
-    data = load_dataset(arguments.data, arguments.data_dir)
+    checkpoints = [weights_file(path) for path in arguments.checkpoints]
+    names = {path: dataset_of(path, arguments.data) for path in checkpoints}
+    if len({*names.values()}) > 1:
+        raise InputError(f"the runs were trained on {', '.join(sorted({*names.values()}))}: draw each data set by itself")
+    data = load_dataset(names[checkpoints[0]], arguments.data_dir)
     if not isinstance(data, ResidentDataset):
         raise InputError(f"landscape needs images that fit in memory, which {data.name} does not: use another --data")
     plane = Plane(points=arguments.points, radius=arguments.radius, images=arguments.images, seed=arguments.seed)
     folder, records, titles = writable_folder(arguments.out), [], []
-    for path in arguments.checkpoints:
-        try:
-            network = mgnet_models.load_checkpoint(path)
-        except ValueError as error:
-            raise InputError(str(error)) from None
+    for path in checkpoints:
+        network = load_network(path, data)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         titles.append(path.parent.name)
         print(f"{titles[-1]}: {plane.points} rows", flush=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -15,16 +18,62 @@ from mgnet_train.errors import StoppedError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
-    words = sys.argv[1:] if arguments is None else [*arguments]
+    _open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    words = _joined(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
-        return int(parsed.run(parsed))
+        code = int(parsed.run(parsed))
+        sys.stdout.flush()
     except (InputError, StoppedError) as end:
-        print(f"mgnet-train {parsed.command}: {end}", file=sys.stderr)
-        return int(end.exit_code)
+        code = _ended(parsed.command, str(end), end.exit_code)
     except KeyboardInterrupt:
-        print(f"mgnet-train {parsed.command}: interrupted", file=sys.stderr)
-        return int(ExitCode.FAILED)
+        code = _ended(parsed.command, "interrupted", ExitCode.FAILED)
+    except BrokenPipeError:  # nobody reads on, as behind `| head`
+        code = ExitCode.FAILED
+    except OSError as error:  # such as a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        code = _ended(parsed.command, f"{where}{error.strerror or error}", ExitCode.FAILED)
+    else:
+        return code
+    from mgnet_train.runs.progress import mute
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            mute(stream)
+    return int(code)
+
+
+def _ended(command: str, message: str, code: ExitCode) -> int:
+    with suppress(OSError):  # standard error may be gone with the terminal
+        print(f"mgnet-train {command}: {message}", file=sys.stderr, flush=True)
+    return int(code)
+
+
+def _open_standard_streams() -> None:
+    """Where a process was started with closed streams, give it empty ones: files would take their numbers."""
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for the process
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--sbatch-arg --gres=gpu:1` as one word: argparse would take the second for an option of its own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sbatch-arg" and word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

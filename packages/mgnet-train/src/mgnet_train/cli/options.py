@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgnet_records.errors import InputError
 from mgnet_train.config.execution import SETTINGS, Execution, default_workers
 
 if TYPE_CHECKING:
@@ -21,7 +23,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="read imagenet from wds/NAME (tar shards) or hfds/NAME (Hugging Face data set), by timm's factory, with NAME a "
         "folder below --data-dir; an image folder by default",
     )
-    parser.add_argument("--workers", type=positive, default=default_workers(), help="processes that read image files (%(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=not_negative,
+        default=default_workers(),
+        help="processes that read image files; 0 reads in the training process, which needs no /dev/shm (%(default)s)",
+    )
 
 
 def add_execution_options(parser: argparse.ArgumentParser, *, only: tuple[str, ...] = tuple(SETTINGS)) -> None:
@@ -60,7 +67,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-unreachable-store", action="store_true", help="train although MLflow's store does not answer")
     parser.add_argument("--log-every", type=positive, default=50, help="steps between two losses (%(default)s)")
-    parser.add_argument("--checkpoint-seconds", type=float, default=300.0, help="longest time between checkpoints (%(default)s)")
+    parser.add_argument("--checkpoint-seconds", type=seconds, default=300.0, help="longest time between checkpoints (%(default)s)")
     parser.add_argument("--certify", action="store_true", help="have mgnet-verify check each trained network")
 
 
@@ -105,13 +112,47 @@ def model_argument(text: str) -> tuple[str, object]:
     """`KEY=JSON` as a pair."""
     name, _, value = text.partition("=")
     try:
-        return name, json.loads(value)
-    except ValueError:
+        if not name.isidentifier():
+            raise ValueError("no name of an argument")
+        return name, json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=JSON, as channels=[8,16]") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def positive(text: str) -> int:
     """A positive whole number."""
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def not_negative(text: str) -> int:
+    """A whole number that is not negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, not negative and finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def model_arguments(arguments: argparse.Namespace) -> dict[str, object]:
+    """The arguments of the model that the command line gives. Raises InputError for one that is given twice."""
+    given: dict[str, object] = {}
+    for name, value in arguments.model_arg:
+        if name in given:
+            raise InputError(f"model argument {name} is given twice, as {given[name]!r} and {value!r}: give it once")
+        given[name] = value
+    return given

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.config.run_spec import current_code
     from mgnet_train.experiments.study import find_study
     from mgnet_train.experiments.sweep import finished_results, run_all
+    from mgnet_train.runs.progress import say
     from mgnet_train.train.allocator import set_allocator
     from mgnet_train.train.distributed import start_processes
 
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{'done' if finished_results([spec], arguments.runs) else 'todo'}  {spec.folder_name}")
     else:
         print(set_allocator(arguments.allocator))
-        failures = run_all(specs, options_of(arguments, quiet=True), processes, lambda line: print(line, flush=True))
+        failures = run_all(specs, options_of(arguments, quiet=True), processes, say)
     finished = len(finished_results(specs, arguments.runs))
     print(f"study {study.name}: {finished} of {len(specs)} runs are finished, in {arguments.runs}")
     if finished:

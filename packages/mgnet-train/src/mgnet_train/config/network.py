@@ -12,13 +12,36 @@ from torch import Tensor, nn
 
 import mgnet_models
 from mgnet_models.nn.classifier import InitScheme, Network
+from mgnet_records.datasets import DataSetInfo
 from mgnet_records.errors import InputError, unknown
 from mgnet_train.config.execution import Form, Recompute
 from mgnet_train.data.rng import stream_seed
 
-# Arguments of timm.create_model that are not the caller's: the data set decides the first two, and weights that are loaded
-# would be drawn again by the recipe's initialization.
-_NOT_GIVEN = ("in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path")
+_DATA = "the data set decides it"
+_WEIGHTS = "training starts from initial weights, which the recipe draws"
+_CLASSIFIER = "a classifier is trained"
+_EXECUTION = "the execution decides how a network is computed"
+_NAME = "the name of the model decides it"
+# Arguments of timm.create_model and of what it calls that are not the caller's, each with the reason.
+NOT_GIVEN = {
+    **dict.fromkeys(("in_chans", "num_classes", "img_size"), _DATA),
+    **dict.fromkeys(
+        (
+            "pretrained",
+            "pretrained_cfg",
+            "pretrained_cfg_overlay",
+            "pretrained_strict",
+            "pretrained_filter_fn",
+            "pretrained_model_args",
+            "checkpoint_path",
+            "cache_dir",
+        ),
+        _WEIGHTS,
+    ),
+    **dict.fromkeys(("features_only", "out_indices", "feature_cfg", "feature_cls", "output_stride", "pruned"), _CLASSIFIER),
+    **dict.fromkeys(("scriptable", "exportable", "no_jit", "device", "dtype"), _EXECUTION),
+    **dict.fromkeys(("model_name", "model_cls", "model_cfg", "kwargs_filter"), _NAME),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +86,13 @@ def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str,
     `extra` holds further arguments of `timm.create_model`, such as a width. Raises InputError for malformed notation, for an
     argument that is not the caller's and, with near names, for a name that does not exist.
     """
-    for name in _NOT_GIVEN:
-        if name in (extra or {}):
-            why = "the data set decides it" if name in ("in_chans", "num_classes") else "training starts from initial weights"
-            raise InputError(f"model argument {name} cannot be given: {why}, so leave it out")
+    is_notation = "[" in text
+    decided = NOT_GIVEN | dict.fromkeys(_said_by(text), _NAME)
+    for name in extra or {}:
+        if name in decided:
+            raise InputError(f"model argument {name} cannot be given: {decided[name]}, so leave it out")
     args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
-    if "[" in text:
+    if is_notation:
         return _of_notation(text, args)
     if not timm.is_model(text):
         raise _unknown_name(text)
@@ -110,9 +134,46 @@ def check_size(network: nn.Module, size: tuple[int, int]) -> None:
             raise InputError(str(error)) from None
 
 
+def check_fits(network: nn.Module, data: DataSetInfo, size: tuple[int, int], *, what: str) -> None:
+    """Raise InputError when the network cannot classify images of a data set, of (height, width) pixels. `what` names it.
+
+    One image goes through it in eval mode, which changes nothing in it.
+    """
+    channels, own = data.input_size[0], "name its own data set with --data"
+    found = getattr(network, "num_classes", data.num_classes)
+    if found != data.num_classes:
+        raise InputError(f"{what} distinguishes {found} classes and {data.key} has {data.num_classes}: {own}")
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(1, channels, *size))
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None and first.in_channels != channels:
+            raise InputError(f"{what} takes images of {first.in_channels} channels and {data.key} has {channels}: {own}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{what} cannot take images of {data.key}, {channels} x {size[0]} x {size[1]}: {reason}") from None
+    finally:
+        network.train(was_training)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (1, data.num_classes):
+        raise InputError(f"{what} gives {shape} for an image, not {data.num_classes} logits: use another network")
+
+
 def parameters_of(network: nn.Module) -> int:
     """How many numbers the parameters of the network hold; running statistics are none."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _said_by(text: str) -> tuple[str, ...]:
+    """The arguments of a MgNet that its name says; given beside it they would be overruled without a word."""
+    if "[" in text:
+        return ("notation",)
+    try:
+        mgnet_models.Notation.from_timm_name(text)
+    except ValueError:
+        return ()
+    return ("notation", "stem")
 
 
 def _of_notation(text: str, args: dict[str, Any]) -> NetworkSpec:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +31,7 @@ _MEGABYTE = 1e6
 class RunCallbacks:
     """What a trainer calls between its steps. On processes other than the main one, `journal` is None and nothing is written.
 
-    `seconds` is the longest time between two checkpoints.
+    `seconds` is the longest time between two checkpoints. `keep` gives what a checkpoint holds beside the trainer's state.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class RunCallbacks:
         stop: StopRequest,
         processes: Processes,
         seconds: float,
+        keep: Callable[[], dict[str, Any]],
     ) -> None:
         self._folder, self._checkpoints, self._journal, self._progress = folder, checkpoints, journal, progress
-        self._stop, self._processes, self._seconds = stop, processes, seconds
+        self._stop, self._processes, self._seconds, self._keep = stop, processes, seconds, keep
         self._reported_files = set[str]()
         self._last_save = time.monotonic()
         self._load = MachineLoad()
@@ -75,7 +78,8 @@ class RunCallbacks:
         if stop:
             if not in_test:
                 self.save(trainer)
-            raise StoppedError(f"stopped by a signal in epoch {trainer.epoch + 1}; the same command goes on")
+            saved = "its last steps could not be saved, the same command computes them again" if self.failed_saves else "saved"
+            raise StoppedError(f"stopped by a signal in epoch {trainer.epoch + 1}, {saved}; the same command goes on")
         if due:
             self.save(trainer)
 
@@ -87,7 +91,7 @@ class RunCallbacks:
             return
         try:
             self._journal.sync()  # first, so that the journal is never behind a checkpoint
-            self._checkpoints.save(state)
+            self._checkpoints.save({**state, **self._keep()})
             self.failed_saves = 0
         except OSError as error:
             self.failed_saves += 1

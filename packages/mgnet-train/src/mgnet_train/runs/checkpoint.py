@@ -16,11 +16,11 @@ import torch
 
 from mgnet_records.errors import InputError
 from mgnet_records.files import sync_folder
+from mgnet_train.runs.folder import LAST, PREVIOUS, put_aside, read_plain
 
 State = dict[str, Any]
 
-_MAGIC = b"MGNETCK2"
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+_MAGIC = b"MGNETCK3"
 
 
 class CorruptCheckpointError(Exception):
@@ -60,7 +60,7 @@ class Checkpoints:
         """
         for name in (LAST, PREVIOUS):
             path = self._folder / name
-            if not path.exists():
+            if not os.path.lexists(path):
                 continue
             try:
                 state = _decode(path, self._identity)
@@ -69,7 +69,7 @@ class Checkpoints:
                 continue
             if self.complaints:
                 # The next save would make the corrupt last file the previous one, in place of this good one.
-                os.replace(self._folder / LAST, self._folder / "last.corrupt")
+                put_aside(self._folder / LAST)
             return state
         if self.complaints:
             raise InputError("; ".join(self.complaints) + f": delete the folder {self._folder} to train again from the beginning")
@@ -85,7 +85,7 @@ def _encode(state: State) -> bytes:
 
 def _decode(path: Path, identity: str) -> State:
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except OSError as error:
         raise CorruptCheckpointError(f"cannot be read ({error.strerror})") from None
     magic, digest, payload = content[:8], content[8:40], content[40:]
@@ -93,7 +93,11 @@ def _decode(path: Path, identity: str) -> State:
         raise CorruptCheckpointError("is no checkpoint of this version of mgnet-train")
     if hashlib.sha256(payload).digest() != digest:
         raise CorruptCheckpointError("is truncated or corrupt (its SHA-256 does not match)")
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    if state["identity"] != identity:
+    try:
+        state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch's, of many kinds; the digest is right, so another program wrote the file
+        raise CorruptCheckpointError(f"holds no state of a training ({type(error).__name__})") from None
+    if found != identity:
         raise CorruptCheckpointError("belongs to another run")
     return state

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgnet_records.errors import InputError
 from mgnet_records.files import write_json
 from mgnet_records.provenance import cpu_name
 from mgnet_records.run_result import RESULT_FILE, RUN_RESULT, Environment, RunResult
@@ -21,8 +23,15 @@ _PACKAGES = ("mgnet-models", "mgnet-train", "mgnet-records", "mgnet-kernels")
 def read_result(folder: Path) -> RunResult | None:
     """The result of a run folder; None when the run has not finished. Raises InputError for a corrupt one."""
     path = folder / RESULT_FILE
-    # The shape alone: a run on a part of a data set is a run, though no leaderboard can rank it.
-    return read_document(path, RUN_RESULT) if path.exists() else None
+    if not os.path.lexists(path):
+        return None
+    try:
+        # The shape alone: a run on a part of a data set is a run, though no leaderboard can rank it.
+        return read_document(path, RUN_RESULT)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Restore it, or move it away, and the command that trained the run writes it again from the last checkpoint"
+        ) from None
 
 
 def write_result(folder: Path, result: RunResult) -> None:

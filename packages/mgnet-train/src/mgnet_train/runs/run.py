@@ -34,34 +34,38 @@ from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.digest import contents_sha256
 from mgnet_train.data.loaders import Dataset, make_eval_loader, make_train_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.untracked import note_untracked
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.errors import DivergedError, StoppedError
 from mgnet_train.runs.callbacks import RunCallbacks
 from mgnet_train.runs.checkpoint import Checkpoints
 from mgnet_train.runs.folder import (
     CERTIFICATE,
-    CONFIG,
     CONFUSION,
     WEIGHTS,
-    read_config,
     read_json,
     utc_now,
     writable_folder,
+    write_config,
     write_state,
 )
+from mgnet_train.runs.integrity import Opened, finished_files, open_run, require_finished
 from mgnet_train.runs.journal import Journal
 from mgnet_train.runs.lock import FolderLock
 from mgnet_train.runs.progress import Progress
 from mgnet_train.runs.result import environment, read_result, write_result
 from mgnet_train.runs.signals import StopRequest
+from mgnet_train.tracking.store import check_store
 from mgnet_train.tracking.uploader import start_uploader, unsent
-from mgnet_train.tracking.uri import check_store, store_uri
 from mgnet_train.train.distributed import Processes, start_processes
+from mgnet_train.train.feasibility import require_trainable
 from mgnet_train.train.precision import Executor, apply_global_settings
 from mgnet_train.train.trainer import Trainer
 
 Value = TypeVar("Value")
 
 _UPLOADER_SECONDS = 90.0
+_SILENT_SECONDS = 2.0
 _CERTIFY_SECONDS = 300.0  # other processes wait meanwhile, at most ten minutes
 
 
@@ -84,27 +88,29 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     options = options or Options()
     # 1. Finished already? Asked first, so that a sweep over finished runs loads no data and builds no network.
     folder = options.runs / spec.folder_name
-    finished = read_result(folder)
+    finished = read_result(folder) if processes is None else processes.broadcast(read_result(folder))
     if options.certify:
         _check_certifiable(folder, is_finished=finished is not None)
     if finished is not None:
-        _require_same_execution(folder, finished.execution, spec)
-        return Outcome(folder=folder, result=finished, was_finished=True, is_sent=not unsent(folder))
+        return _finished(folder, finished, spec, processes)
     # 2. Data.
     processes = processes or start_processes(spec.execution.device)
     if processes.device.type != spec.execution.device:
         raise InputError(
             f"the run is for {spec.execution.device} and this process is on {processes.device.type}: name one with --device"
         )
+    if spec.code.dirty and processes.is_main:
+        note_untracked(options.data_dir)
     data = load_dataset(spec.dataset, options.data_dir, source=options.source, workers=options.workers)
     # 3. The network, in a process that is set up for the execution.
     apply_global_settings(spec.execution)
     network = spec.network.make(spec.recipe.init, spec.seed)
     check_size(network, data.size)
+    require_trainable(network, spec.recipe, data, processes=processes.world)
     # 4. The run.
     runs = writable_folder(options.runs)
-    if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
-        check_store(store_uri(runs))
+    if options.track == "now" and not options.allow_unreachable_store:
+        _on_main(processes, lambda: None if folder.exists() else check_store(runs))
     return Run(spec, options, processes, folder, data, network).train()
 
 
@@ -124,59 +130,94 @@ class Run:
             train=make_train_loader(data, spec.recipe, seed=spec.seed, processes=processes, workers=options.workers),
             test=make_eval_loader(data, batch_size=max(256, spec.recipe.batch_size), processes=processes, workers=options.workers),
             classes=data.info.num_classes,
+            seed=spec.seed,
             processes=processes,
             log_every=options.log_every,
         )
         self._execution = self._executor.record(processes.world)
         self._environment = environment(processes.device)
-        self._is_same_environment = True
+        # Whether all that led to here was exact: what the checkpoint says, then what this start sees. None is "not known".
+        self._was_exact: bool | None = True
+        self._is_resumed, self._is_same_environment = False, True
 
     def train(self) -> Outcome:
-        """Train under the folder's lock."""
-        lock = None
-        if self._processes.is_main:
-            self._folder.mkdir(exist_ok=True)
-            lock = FolderLock(self._folder)
+        """Train under the folder's lock. A run that another process finished before the lock was free is returned."""
+        held: list[FolderLock] = []
+
+        def lock() -> RunResult | None:
+            _make_folder(self._folder)
+            held.append(FolderLock(self._folder))
+            return read_result(self._folder)
+
         try:
+            # BusyError reaches every process; else the others would wait for the main one, which has gone to another run.
+            finished = self._on_main(lock)
+            if finished is not None:
+                return _finished(self._folder, finished, self._spec, self._processes)
             with StopRequest() as stop:
                 return self._train(stop)
         finally:
-            if lock is not None:
-                lock.release()
+            for one in held:
+                one.release()
 
     def _train(self, stop: StopRequest) -> Outcome:
-        # 1. The config of an earlier start, which this one must not contradict.
-        config = self._on_main(self._earlier_config)
-        # 2. The last checkpoint.
-        checkpoints = Checkpoints(self._folder, self._spec.identity)
-        state = self._on_main(checkpoints.load)
+        # 1. What an earlier start left: its config, which this one must not contradict, and its last checkpoint.
+        opened = self._on_main(self._open)
+        state, config = opened.state, opened.config
         progress = self._progress(state)
-        for note in (*self._options.notes, str(self._executor)):
+        for note in (*self._options.notes, str(self._executor), *opened.notes):
             progress.say(note)
-        for complaint in checkpoints.complaints:
-            progress.say(f"{complaint}; going on from the previous one")
         if state is not None:
             self._trainer.load_state_dict(state)
             progress.say(f"resuming {self._folder.name} at epoch {self._trainer.epoch + 1}, step {self._trainer.step + 1}")
-            self._compare_environment(config or {}, progress)
-        # 3. The config of this start, if it is the first.
+        # 2. The config of this start, if it is the first.
         if config is None:
             config = self._first_config(stop, progress)
-        # 4. The journal, the uploader beside it, and the training.
-        journal = Journal(self._folder) if self._processes.is_main else None
+        else:
+            self._is_resumed, self._was_exact = True, opened.is_exact
+            self._compare_environment(config, progress)
+        # 3. The journal, the uploader beside it, and the training.
+        journal = self._journal(opened.journal, progress)
         uploader = start_uploader(self._folder) if journal is not None and self._options.track == "now" else None
         callbacks = RunCallbacks(
             self._folder,
-            checkpoints=checkpoints,
+            checkpoints=Checkpoints(self._folder, self._spec.identity),
             journal=journal,
             progress=progress,
             stop=stop,
             processes=self._processes,
             seconds=self._options.checkpoint_seconds,
+            keep=lambda: self._kept(config, journal),
         )
         result = self._to_the_end(callbacks, config, journal, progress)
-        is_sent = uploader is not None and _wait(uploader)
+        is_sent = uploader is not None and _wait(uploader, stop, progress) and not unsent(self._folder)
         return Outcome(folder=self._folder, result=result, was_finished=False, is_sent=is_sent)
+
+    def _open(self) -> Opened:
+        """What the folder holds. Raises InputError for other data, another execution, or files that cannot be used."""
+        opened = open_run(self._folder, self._spec.identity)
+        if opened.config is not None:
+            self._require_same_start(opened.config)
+        return opened
+
+    def _journal(self, saved: bytes, progress: Progress) -> Journal | None:
+        """The journal on the main process, mended where it must be. An InputError of it is raised on every process."""
+        journal: Journal | None = None
+
+        def make() -> str | None:
+            nonlocal journal
+            journal = Journal(self._folder, saved=saved)
+            return journal.mended
+
+        if mended := self._on_main(make):
+            progress.say(mended)
+            self._was_exact = self._was_exact and None  # what was computed before cannot be compared any more
+        return journal
+
+    def _kept(self, config: dict[str, Any], journal: Journal | None) -> dict[str, Any]:
+        """What a checkpoint holds beside the state, so that no other file of the run is needed to go on."""
+        content = b"" if journal is None else journal.content()
+        return {"config": config, "journal": content.decode(), "is_exact": self._is_exact(journal)}
 
     def _to_the_end(
         self, callbacks: RunCallbacks, config: dict[str, Any], journal: Journal | None, progress: Progress
@@ -186,7 +227,10 @@ class Run:
             write_state(self._folder, "running", epoch=self._trainer.epoch)
         status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
         try:
-            self._trainer.run(callbacks)
+            with worker_failures():
+                self._trainer.run(callbacks)
+                if self._trainer.last_test is None:  # killed between the last checkpoint and the result
+                    self._trainer.last_test = self._trainer.evaluate(lambda: callbacks.poll(self._trainer, in_test=True))
             result = self._result(config, progress)
             status, state, code = "FINISHED", "finished", ExitCode.DONE
             return result
@@ -197,15 +241,32 @@ class Run:
             state, code = "diverged", end.exit_code
             message = f"{end}; the last good checkpoint is in {self._folder}: train again with a smaller --lr"
             raise DivergedError(message) from None
+        except InputError as end:
+            code, message = end.exit_code, str(end)
+            raise
+        except KeyboardInterrupt:  # a second Ctrl-C, which does not wait for the end of the step
+            status, state, code = "KILLED", "stopped", ExitCode.STOPPED
+            message = f"interrupted in epoch {self._trainer.epoch + 1}; the same command goes on from the last checkpoint"
+            raise StoppedError(message) from None
         except BaseException as end:
             message = str(end)
             raise
         finally:
             if journal is not None:
+                self._close(journal, status, progress)
                 write_state(self._folder, state, exit_code=code, message=message, epoch=self._trainer.epoch)
-                journal.end(status, is_exact=self._is_exact(journal, progress))
-                journal.close()
             progress.close()
+
+    def _close(self, journal: Journal, status: str, progress: Progress) -> None:
+        if journal.replay_mismatches:
+            progress.say(
+                f"warning: {journal.replay_mismatches} records that were computed again after the resume differ from the first "
+                "time; the journal keeps the first"
+            )
+        files = finished_files(self._folder) if status == "FINISHED" else None
+        journal.end(status, is_exact=self._is_exact(journal), files=files)
+        if waiting := journal.close():
+            progress.say(f"{waiting} lines of the journal could not be written: make room, and the same command mends it")
 
     def _result(self, config: dict[str, Any], progress: Progress) -> RunResult:
         """Write the weights, then result.json, which holds their digest: the run is finished when that file is there."""
@@ -245,25 +306,10 @@ class Run:
         return result
 
     def _on_main(self, work: Callable[[], Value]) -> Value:
-        """What `work` returns on the main process, on every process; an InputError of it is raised on every process."""
-        value: Any = None
-        error: InputError | None = None
-        if self._processes.is_main:
-            try:
-                value = work()
-            except InputError as raised:
-                error = raised
-        value, error = self._processes.broadcast((value, error))
-        if error is not None:
-            raise error
-        result: Value = value
-        return result
+        return _on_main(self._processes, work)
 
-    def _earlier_config(self) -> dict[str, Any] | None:
-        """The config of the first start, None when this is it. Raises InputError for other data or another execution."""
-        if not (self._folder / CONFIG).exists():
-            return None
-        config = read_config(self._folder)
+    def _require_same_start(self, config: dict[str, Any]) -> None:
+        """Raise InputError when the first start was on other data or by another execution."""
         _require_same_execution(self._folder, ExecutionRecord.model_validate(config["execution"]), self._spec)
         first, now = config["data"]["sha256"], self._data.sha256
         if first != now:
@@ -271,7 +317,6 @@ class Run:
                 f"{self._folder} was started on other {self._data.name} images (digest {first[:12]}, now {now[:12]}): "
                 "give the first ones with --data-dir or --source, or another folder with --runs"
             )
-        return config
 
     def _first_config(self, stop: StopRequest, progress: Progress) -> dict[str, Any]:
         contents = self._contents_sha256(stop, progress) if self._options.digest_contents else None
@@ -280,7 +325,7 @@ class Run:
     def _write_config(self, contents: str | None) -> dict[str, Any]:
         data, network = self._data, self._trainer.network
         config: dict[str, Any] = {
-            "schema_version": 2,
+            "schema_version": 3,
             "run_id": new_run_id(),
             "identity": self._spec.identity,
             **self._spec.as_json(),
@@ -298,8 +343,7 @@ class Run:
             "started": utc_now(),
             "started_ms": time.time_ns() // 1_000_000,
         }
-        write_json(self._folder / CONFIG, config, durable=True)
-        return config
+        return write_config(self._folder, config)
 
     def _contents_sha256(self, stop: StopRequest, progress: Progress) -> str | None:
         """Read all data; None on processes other than the main one, which meanwhile wait and pass on signals."""
@@ -317,7 +361,7 @@ class Run:
                 pass
             return None
         progress.say(f"reading all of {self._data.name} for the digest of its contents")
-        digest = contents_sha256(self._data, threads=self._options.workers, between=go_on)
+        digest = contents_sha256(self._data, threads=max(1, self._options.workers), between=go_on)
         go_on(done=True)
         return digest
 
@@ -330,13 +374,13 @@ class Run:
             self._is_same_environment = False
             progress.say(f"warning: resumed in another environment, the same bits are not promised: {', '.join(changes)}")
 
-    def _is_exact(self, journal: Journal, progress: Progress) -> bool:
-        if journal.replay_mismatches:
-            progress.say(
-                f"warning: {journal.replay_mismatches} records that were computed again after the resume differ from the first "
-                "time; the journal keeps the first"
-            )
-        return self._is_same_environment and not journal.replay_mismatches
+    def _is_exact(self, journal: Journal | None) -> bool | None:
+        """Whether everything came out as it would have in one start; None when nobody can know."""
+        if self._was_exact is False or not self._is_same_environment or (journal is not None and journal.replay_mismatches):
+            return False
+        if self._is_resumed and self._spec.execution.precision == "mixed":  # no promise about bits
+            return None
+        return self._was_exact
 
     def _progress(self, state: Any) -> Progress:
         images = len(self._data.train)
@@ -347,18 +391,59 @@ class Run:
         return Progress(images=images * self._spec.recipe.epochs, done=done, quiet=quiet)
 
 
+def _finished(folder: Path, result: RunResult, spec: RunSpec, processes: Processes | None) -> Outcome:
+    _require_same_execution(folder, result.execution, spec)
+    if processes is None or processes.is_main:
+        for note in require_finished(folder, result, spec.identity):
+            print(note, file=sys.stderr)
+    return Outcome(folder=folder, result=result, was_finished=True, is_sent=not unsent(folder))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made a folder ({error.strerror}): move it away, or use another --runs") from None
+
+
 def _require_same_execution(folder: Path, first: ExecutionRecord, spec: RunSpec) -> None:
     """Raise InputError when the folder's run is computed differently: one folder holds one execution."""
     if difference := spec.execution.difference(first):
         raise InputError(f"{folder} was started with {difference}: give the first ones, or another folder with --runs")
 
 
-def _wait(uploader: subprocess.Popen[bytes]) -> bool:
-    """Wait a while for the uploader to finish; it goes on by itself if that is not enough."""
-    try:
-        return uploader.wait(_UPLOADER_SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        return False
+def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
+    """What `work` returns on the main process, on every process; an InputError or OSError of it is raised on every process."""
+    value: Any = None
+    error: InputError | None = None
+    if processes.is_main:
+        try:
+            value = work()
+        except InputError as raised:
+            error = raised
+        except OSError as raised:  # else the other processes would wait for this one
+            where = raised.filename or "a file of the run"
+            error = InputError(f"{where} cannot be written ({raised.strerror}): make room, and the same command goes on")
+    value, error = processes.broadcast((value, error))
+    if error is not None:
+        raise error
+    result: Value = value
+    return result
+
+
+def _wait(uploader: subprocess.Popen[bytes], stop: StopRequest, progress: Progress) -> bool:
+    """Wait a while for the uploader, and no longer once somebody asks to stop; it goes on by itself."""
+    begin, is_told = time.monotonic(), False
+    while uploader.poll() is None:
+        waited = time.monotonic() - begin
+        if stop.asked or waited > _UPLOADER_SECONDS:
+            progress.say("the uploader goes on sending to MLflow by itself")
+            return False
+        if waited > _SILENT_SECONDS and not is_told:
+            progress.say(f"trained; sending the rest to MLflow, for at most {_UPLOADER_SECONDS:.0f} s (Ctrl-C: do not wait for it)")
+            is_told = True
+        time.sleep(0.05)
+    return uploader.returncode == 0
 
 
 def _check_certifiable(folder: Path, *, is_finished: bool) -> None:

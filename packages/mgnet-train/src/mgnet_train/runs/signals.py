@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+# A scheduler's, a person's, that of a terminal which is closed, and that of a limit on CPU time.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 
 
 class StopRequest:
@@ -20,8 +22,12 @@ class StopRequest:
         self._outer: object = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._note) for number in _STOP_SIGNALS}
-        self._outer = getattr(self._before[signal.SIGTERM], "__self__", None)
+        # One that is ignored already stays so: nohup, and a shell that starts a job in the background, mean it.
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        if threading.current_thread() is not threading.main_thread():
+            heard = []  # Python lets no other thread handle signals
+        self._before = {number: signal.signal(number, self._note) for number in heard}
+        self._outer = next((getattr(handler, "__self__", None) for handler in self._before.values()), None)
         if isinstance(self._outer, StopRequest):
             self.asked = self._outer.asked
         return self

@@ -13,9 +13,12 @@ from torch.nn import functional as F
 import mgnet_models
 from mgnet_records.errors import InputError
 from mgnet_train.config.execution import Execution
+from mgnet_train.config.network import check_fits
 from mgnet_train.data.dataset import EvalLoader
-from mgnet_train.data.loaders import make_eval_loader
+from mgnet_train.data.loaders import Dataset, make_eval_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.workers import worker_failures
+from mgnet_train.errors import DataError
 from mgnet_train.train.distributed import Processes, start_processes
 from mgnet_train.train.precision import Executor, apply_global_settings
 
@@ -79,19 +82,24 @@ def evaluate_checkpoint(
     Raises InputError when the checkpoint cannot be read and when it and the data do not fit.
     """
     data = load_dataset(dataset, data_dir, source=source, workers=workers)
-    try:
-        network = mgnet_models.load_checkpoint(path)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    found = getattr(network, "num_classes", data.info.num_classes)
-    if found != data.info.num_classes:
-        raise InputError(
-            f"{path} distinguishes {found} classes and {dataset} has {data.info.num_classes}: name its own data set with --data"
-        )
+    network = load_network(path, data)
+    if not len(data.test):
+        raise DataError(f"data set {dataset} has no test images: get it again, or give another folder with --data-dir")
     processes = start_processes(device)
     execution = execution.resolved(processes.device.type)
     apply_global_settings(execution)
     executor = Executor(execution, processes.device)
     images = make_eval_loader(data, batch_size=256, processes=processes, workers=workers)
-    counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
+    with worker_failures():
+        counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
     return counts, sorted(images.corrupt_files)
+
+
+def load_network(path: Path, data: Dataset) -> nn.Module:
+    """The network of a checkpoint, in evaluation mode. Raises InputError when it cannot be read or is for other images."""
+    try:
+        network = mgnet_models.load_checkpoint(path)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    check_fits(network, data.info, data.size, what=str(path))
+    return network

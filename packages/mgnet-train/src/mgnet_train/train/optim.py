@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from mgnet_train.config.recipe import Recipe
 
@@ -32,10 +33,33 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def make_average(network: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of the weights, each tensor once, buffers copied; None when the recipe has none."""
+    """The exponential moving average of weights and running statistics, each tensor once; None when the recipe has none.
+
+    The running statistics are averaged like the weights, by the same factors: those of the raw network belong to other weights.
+    """
     if recipe.ema_decay == 0:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=False)
+    return AveragedModel(network, multi_avg_fn=_averaging(recipe.ema_decay), use_buffers=True)
+
+
+def average_decay(decay: float, updates: int) -> float:
+    """What the moving average keeps of itself after so many updates: 0 at first, then up to `decay`, as timm's warm-up has it.
+
+    A constant decay would keep the first weights, which are random, for 1 / (1 - decay) steps.
+    """
+    return min(decay, 1 - (1 + updates) ** (-2 / 3))
+
+
+def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - average_decay(decay, int(updates)))
+        else:  # counts of batches
+            for mine, theirs in zip(averaged, current):
+                mine.copy_(theirs)
+
+    return update
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:

@@ -17,6 +17,7 @@ from mgnet_records.run_result import percent
 from mgnet_train.config.network import executed_form
 from mgnet_train.config.recipe import Recipe
 from mgnet_train.data.dataset import EvalLoader, TrainLoader
+from mgnet_train.data.rng import stream_seed
 from mgnet_train.errors import DivergedError
 from mgnet_train.train.distributed import Processes
 from mgnet_train.train.evaluation import Evaluation, evaluate
@@ -44,11 +45,12 @@ class Trainer:
         train: TrainLoader,
         test: EvalLoader,
         classes: int,
+        seed: int,
         processes: Processes,
         log_every: int,
     ) -> None:
         self.recipe, self.executor, self.train, self.test = recipe, executor, train, test
-        self._classes, self._processes, self._log_every = classes, processes, log_every
+        self._classes, self._seed, self._processes, self._log_every = classes, seed, processes, log_every
         self.network = executor.prepare(network)
         form = executed_form(self.network, executor.execution.form)
         executor.compile(form)
@@ -92,8 +94,12 @@ class Trainer:
         Called after the last step of an epoch and nowhere else: a checkpoint must change nothing, or the clock that decides
         when one is due would decide bits of the result.
         """
+        self._processes.average_(self._statistics())
+
+    def _statistics(self) -> list[Tensor]:
+        """What differs between processes, of the network and of its moving average."""
         networks = [self.network] if self._average is None else [self.network, self._average.module]
-        self._processes.average_([buffer for network in networks for buffer in _running_statistics(network)])
+        return [buffer for network in networks for buffer in _running_statistics(network)]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, the same on every process. Reads and changes nothing.
@@ -102,7 +108,7 @@ class Trainer:
         epoch, so those of every process are gathered: `statistics` (world, numbers) and `metrics` (world, 2, 3).
         Raises DivergedError, on every process, for a number that is not finite.
         """
-        statistics = self._processes.all_gather(_flattened(_running_statistics(self.network), self._processes.device))
+        statistics = self._processes.all_gather(_flattened(self._statistics(), self._processes.device))
         weights = self.network.state_dict()
         if not all_finite([*weights.values(), statistics]):
             self._diverged(self.global_step - 1)
@@ -125,14 +131,12 @@ class Trainer:
         statistics, and the metrics of all processes on the first one.
         """
         self.network.load_state_dict(state["network"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         rank, is_same_group = self._processes.rank, len(state["statistics"]) == self._processes.world
         statistics = state["statistics"][rank] if is_same_group else state["statistics"].mean(0)
-        _unflatten(statistics, _running_statistics(self.network))
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
-            # The average takes over the buffers of its network at each step, so here too they are this process's.
-            _unflatten(statistics, _running_statistics(self._average.module))
+        _unflatten(statistics, self._statistics())
         metrics = state["metrics"]
         self._metrics.load_state(metrics[rank] if is_same_group else metrics.sum(0) * (rank == 0))
         self.epoch, self.step = state["epoch"], state["step"]
@@ -157,6 +161,8 @@ class Trainer:
             self._metrics.begin_epoch()
         clock = time.perf_counter()
         for batch in self.train.epoch(self.epoch, first_step=self.step):
+            # What a network draws in a step, as dropout does, is a function of the step, so that no generator is saved.
+            torch.manual_seed(stream_seed(self._seed, "dropout", self.global_step, self._processes.rank))
             train_step(
                 self._replica,
                 self._optimizer,
