@@ -17,6 +17,10 @@ CAVEAT = (
     "The test split and the weight initialization were chosen with test accuracies of the default network in view. The level "
     "of the accuracies is therefore a sanity check, and only differences between variants are of interest."
 )
+ON_THEIR_WORD = (
+    "Accuracies, speed and hardware are the contributor's word: a program checked that the numbers agree with each other, with "
+    "the recipe and with the parameter count of the name. Nobody here repeated these runs."
+)
 # Characters in a line of text.
 WIDTH = 130
 # Title of a table of variants, and the models that it lists.
@@ -84,8 +88,11 @@ def _paragraph(text: str, *, bullet: str = "") -> Iterator[str]:
 
 
 def _section(study: MeasuredStudy, evidence: Evidence) -> Iterator[str]:
-    yield f"## Recipe {study.recipe}, {study.epochs} epochs, commit {(study.commit or 'unknown')[:12]}"
+    by = f", contributed by {study.contributor}" if study.contributor else ""
+    yield f"## Recipe {study.recipe}, {study.epochs} epochs, commit {(study.commit or 'unknown')[:12]}{by}"
     yield ""
+    if study.contributor:
+        yield from _paragraph(ON_THEIR_WORD)
     if evidence.claims is not None:
         for sentence in study_sentences(study, evidence.claims):
             yield from _paragraph(sentence, bullet="- ")

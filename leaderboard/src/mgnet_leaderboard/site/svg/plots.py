@@ -118,7 +118,8 @@ def _points(row: BoardRow, cost: Cost) -> list[Point]:
 
 def _measured_point(row: BoardRow, record: Measured, x: float) -> Point:
     summary = record.summary
-    label = f"{row.name}: {two_decimals(summary.accuracy_last_mean)} %, measured, {summary.seeds} seed(s), {short_number(x)}"
+    by = f"contributed by {record.contributor}" if record.contributor else "measured"
+    label = f"{row.name}: {two_decimals(summary.accuracy_last_mean)} %, {by}, {summary.seeds} seed(s), {short_number(x)}"
     return Point(x=x, y=summary.accuracy_last_mean, half=seed_half_width(record), kind="measured", label=label)
 
 
