@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mgnet_train import Options, RunSpec, fit, start_processes
-from mgnet_train.runs.journal import JOURNAL, Journal, read_records
+from mgnet_train.runs.folder import read_config
 from mgnet_train.tracking.calls import in_one_line
 from mgnet_train.tracking.store import LINK, Store
 from mgnet_train.tracking.uploader import Uploader, sync_all, unsent
@@ -33,10 +33,10 @@ from mlflow_server import (
     status,
     twice,
 )
+from train.tracked import Points, change_config, points_sent, points_written, stopped_run, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's use of sqlalchemy
 
-Points = list[tuple[str, int, float, int]]
 Where = Callable[[str, str, bytes], bool]
 
 HTML = b"<html><head><title>Sorry</title></head>\n<body>\n<h1>The service is resting</h1></body></html>"
@@ -86,44 +86,18 @@ def client_of(uri: str) -> Any:
 
 
 def sent(uri: str, folder: Path) -> Points:
-    """Every point that the store has of the folder's run, as often as it has it."""
-    client, run_id = client_of(uri), json.loads((folder / LINK).read_text())["run_id"]
-    names = client.get_run(run_id).data.metrics
-    return sorted((name, m.step, m.value, m.timestamp) for name in names for m in client.get_metric_history(run_id, name))
-
-
-def written(folder: Path) -> Points:
-    records = [record for record in read_records(folder / JOURNAL, 0)[0] if record.kind != "end"]
-    return sorted((name, record.step, value, record.time) for record in records for name, value in record.metrics.items())
+    return points_sent(client_of(uri), folder)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was stopped: a config and a journal, and no network to export, which takes seconds."""
-    from mgnet_records.provenance import UNKNOWN
-    from mgnet_train import make_spec
-
-    spec = make_spec("MgNet[1,1]-[4]-B^l", dataset="digits", overrides={"epochs": "1", "batch_size": "256"}, code=UNKNOWN)
-    runs = tmp_path_factory.mktemp("trained")
-    folder = fit(spec, Options(runs=runs, track="later", quiet=True, log_every=1), start_processes("cpu")).folder
-    (folder / "result.json").unlink()
-    (folder / "model.safetensors").unlink()
-    lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
-    (folder / JOURNAL).write_text("".join(lines[:-1]))
-    journal = Journal(folder)
-    journal.end("KILLED", is_exact=True)
-    journal.close()
-    return folder
+    return stopped_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
     """The stopped run under a run id of its own, so that each test has its own run in MLflow."""
-    copy = tmp_path / "runs" / trained.name
-    shutil.copytree(trained, copy)
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"run_id": tmp_path.name.ljust(32, "0")[:32]}))
-    return copy
+    return twin(trained, uuid.uuid4().int, tmp_path / "runs" / "stopped")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +151,7 @@ def breaks_and_heals(proxy: FaultProxy, folder: Path, fault: str, place: str, ti
     Uploader(folder, Sender()).send_new()
     assert met > 0
     assert not unsent(folder)
-    assert sent(uri, folder) == written(folder)
+    assert sent(uri, folder) == points_written(folder)
     client = client_of(uri)
     [experiment] = [one for one in client.search_experiments() if one.name == f"experiment of {folder.parents[1].name}"]
     [run] = client.search_runs([experiment.experiment_id])
@@ -207,9 +181,7 @@ def test_a_fault_at_one_kind_of_request_loses_and_doubles_nothing(proxy: FaultPr
 def test_a_server_of_an_older_mlflow_gets_long_parameters_cut_and_says_which_it_rejects(
     proxy: FaultProxy, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    config["recipe"] |= {"long": "x" * 700, "cursed": "a cursed value"}
-    (folder / "config.json").write_text(json.dumps(config))
+    change_config(folder, recipe=read_config(folder)["recipe"] | {"long": "x" * 700, "cursed": "a cursed value"})
     answer = (
         b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "Param value had length 700, which exceeded length limit of 500"}'
     )
@@ -224,7 +196,7 @@ def test_a_server_of_an_older_mlflow_gets_long_parameters_cut_and_says_which_it_
     params = client_of(uri).get_run(json.loads((folder / LINK).read_text())["run_id"]).data.params
     assert params["recipe.long"] == "x" * 250
     assert "recipe.cursed" not in params
-    assert sent(uri, folder) == written(folder)
+    assert sent(uri, folder) == points_written(folder)
 
 
 @pytest.mark.nightly
@@ -245,7 +217,7 @@ def test_postgresql_itself_is_a_store_and_a_wrong_password_is_one_line(
     pytest.importorskip("psycopg", reason="MLflow's driver for PostgreSQL is not installed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres)
     Uploader(folder, Sender()).send_new()
-    assert sent(postgres, folder) == written(folder)
+    assert sent(postgres, folder) == points_written(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.replace(PASSWORD, "another-secret"))
     with pytest.raises(Exception, match="password authentication failed") as caught:
         Uploader(folder, Sender()).send_new()
@@ -259,10 +231,7 @@ def test_a_server_that_is_slow_for_ever_or_hangs_is_given_up_at_the_deadline_and
     proxy: FaultProxy, folder: Path
 ) -> None:
     """One byte a second defeats every time-out of a client; the child is ended, and a new one sends the next run."""
-    second = folder.with_name(folder.name + "-second")
-    shutil.copytree(folder, second)
-    config = json.loads((second / "config.json").read_text())
-    (second / "config.json").write_text(json.dumps(config | {"run_id": "f" * 32}))
+    second = twin(folder, uuid.uuid4().int, folder.with_name("stopped-second"))
     for fault in (slow, hang):
         lines: list[str] = []
         with Store(folder.parent, say=lines.append, call_seconds=20) as store:
@@ -272,16 +241,14 @@ def test_a_server_that_is_slow_for_ever_or_hangs_is_given_up_at_the_deadline_and
             proxy.heal()
             assert sync_all([folder, second], store, lines.append) == 0
         for one in (folder, second):
-            assert sent(f"http://127.0.0.1:{proxy.port}", one) == written(one)
+            assert sent(f"http://127.0.0.1:{proxy.port}", one) == points_written(one)
             (one / "journal.offset").unlink()
             (one / LINK).unlink()
 
 
 @pytest.mark.nightly
 def test_a_store_that_stops_answering_leaves_the_other_runs_for_later(proxy: FaultProxy, folder: Path) -> None:
-    others = [folder.with_name(f"{folder.name}-{number}") for number in range(3)]
-    for one in others:
-        shutil.copytree(folder, one)
+    others = [twin(folder, uuid.uuid4().int, folder.with_name(f"stopped-{number}")) for number in range(3)]
     lines: list[str] = []
     with Store(folder.parent, say=lines.append, call_seconds=2) as store:
         store.check()

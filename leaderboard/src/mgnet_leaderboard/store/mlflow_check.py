@@ -18,6 +18,8 @@ from mgnet_records.run_result import RESULT_FILE, RunResult, percent, read_run_r
 
 # In the run folder; names the run of MLflow to which the run was sent.
 LINK_FILE = "mlflow.json"
+# A server that is not there is noticed within seconds; what a person sets wins.
+_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SECONDS = 300.0  # for MLflow's import and for each run; MLflow's own time-outs are shorter
 
 
@@ -38,7 +40,9 @@ class MlflowStore:
     def __init__(self, uri: str, *, seconds: float = _SECONDS) -> None:
         """Open the store. Raises InputError for what MLflow cannot use, and for a database that is no store of MLflow."""
         self._address, self._seconds = shown(uri), seconds
-        context = multiprocessing.get_context("spawn")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        context = multiprocessing.get_context("forkserver")  # imports MLflow once, for all stores that are asked
+        context.set_forkserver_preload(["mlflow"])
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, uri), daemon=True)
         self._process.start()
@@ -69,7 +73,6 @@ def _serve(pipe: Connection, uri: str) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # MLflow prints addresses
         os.dup2(silence, stream)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with suppress(EOFError, OSError):  # the parent is gone
         try:
@@ -110,7 +113,12 @@ def _open(uri: str) -> Any:
                 raise InputError("is not an MLflow store (it has no table of runs); give the database that MLflow wrote") from None
         engine.dispose()
     client = MlflowClient(tracking_uri=uri)
+    given = {name: os.environ.get(name) for name in _FIRST_CONTACT}
+    os.environ.update({name: value for name, value in _FIRST_CONTACT.items() if given[name] is None})
     client.search_experiments(max_results=1)
+    for name, value in given.items():
+        if value is None:
+            del os.environ[name]
     return client
 
 
