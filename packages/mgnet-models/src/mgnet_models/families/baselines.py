@@ -276,7 +276,7 @@ _PREACT_PAPER = ("arXiv:1603.05027", "Identity Mappings in Deep Residual Network
 
 def _plain_cfg(name: str, tag: str) -> dict[str, Any]:
     paper = ALEXNET_PAPER if name == "cifar_alexnet" else _VGG_PAPER
-    return model_cfg(tag, first_conv="stem.conv", pool_size=final_size(tag, 16), paper=paper)
+    return model_cfg(tag, first_conv="stem.conv", pool_size=final_size(tag, 16, rounds_up=False), paper=paper)
 
 
 def _preact_cfg(name: str, tag: str) -> dict[str, Any]:

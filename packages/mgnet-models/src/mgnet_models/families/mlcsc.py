@@ -77,7 +77,9 @@ def _create_mlcsc(name: str, pretrained: bool = False, **kwargs: Any) -> MlCsc:
 
 default_cfgs = generate_default_cfgs(
     {
-        f"mlcsc.{tag}": model_cfg(tag, first_conv="grids.0.0.layers.0.D", pool_size=final_size(tag, 16), paper=ML_CSC_PAPER)
+        f"mlcsc.{tag}": model_cfg(
+            tag, first_conv="grids.0.0.layers.0.D", pool_size=final_size(tag, 16, rounds_up=False), paper=ML_CSC_PAPER
+        )
         for tag in SMALL_IMAGES
     }
 )

@@ -105,7 +105,7 @@ class Network(nn.Module):
         chosen = _take_indices(len(self.grids), indices)
         if prune_norm or max(chosen) + 1 < len(self.grids):
             self.norm = nn.Identity()
-        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
+        self.grids = self.grids[: max(chosen) + 1]
         if prune_head:
             self.reset_classifier(0, "")
         return chosen
@@ -196,10 +196,13 @@ def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
-    """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist."""
-    if indices is None:
-        return list(range(count))
+    """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist, and no index at all."""
+    indices = count if indices is None else indices
+    if isinstance(indices, int) and indices > count:
+        raise ValueError(f"the last {indices} features do not exist: there are {count} grids")
     wanted = range(count - indices, count) if isinstance(indices, int) else indices
+    if not wanted:
+        raise ValueError(f"indices={indices!r} chooses no feature: give at least one of {count}")
     for index in wanted:
         if not -count <= index < count:
             raise ValueError(f"feature index {index} does not exist: there are {count} grids")

@@ -11,7 +11,7 @@ import copy
 from typing import cast
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.utils import parametrize
@@ -30,8 +30,9 @@ def optimize_for_inference(model: MgNet, *, winograd: bool = True) -> MgNet:
     itself is done in double precision. Where B is shared, each iteration gets a folded copy of it. With `winograd`, wide
     convolutions take fewer multiplications on a CPU and round a few times more (`use_winograd`).
 
-    Raises ValueError for another network, for a sigma other than BatchNorm with an activation, and for a convolution whose
-    weight is computed from other tensors (pruned, parametrized, wrapped): the message says what to call first.
+    Raises ValueError for another network, for a sigma other than BatchNorm with an activation, for a module whose weights are
+    computed from other tensors (pruned, parametrized, wrapped), and for hooks on what is folded: the message says what to call
+    first.
     """
     if not isinstance(model, MgNet):
         raise ValueError(f"{type(model).__name__} has no folded form: give a MgNet, or compile the model with torch.compile")
@@ -109,7 +110,7 @@ class ScaleShift(nn.Module):
 
     def __init__(self, sigma: nn.Module) -> None:
         super().__init__()
-        dtype = cast(Tensor, sigma.weight).dtype
+        dtype = cast(Tensor, sigma.running_var).dtype
         for name, values in zip(("scale", "shift"), _affine(sigma)):
             self.register_buffer(name, values.to(dtype)[:, None, None])
 
@@ -136,7 +137,10 @@ def _affine(sigma: nn.Module) -> tuple[Tensor, Tensor]:
     """Scale and shift (c,), float64, of a BatchNorm with its running statistics."""
     norm = cast(nn.BatchNorm2d, sigma)
     mean, var = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
-    scale = norm.weight.detach().double() * torch.rsqrt(var + norm.eps)
+    scale = torch.rsqrt(var + norm.eps)
+    if norm.weight is None:
+        return scale, -mean * scale
+    scale = norm.weight.detach().double() * scale
     return scale, norm.bias.detach().double() - mean * scale
 
 
@@ -148,37 +152,75 @@ def _activation(sigma: nn.Module) -> nn.Module:
 
 def _check_foldable(model: MgNet) -> None:
     """Raises ValueError unless every convolution holds its weight and every sigma its statistics."""
-    for grid in cast(list[Grid], list(model.grids)):
-        for sigma in (*grid.sigma_r, *grid.sigma_u):
-            _check_sigma(sigma)
     for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
-            raise ValueError(
-                f"{name} has a parametrized weight: call torch.nn.utils.parametrize.remove_parametrizations on it, then fold"
-            )
-        if isinstance(module, nn.Conv2d) and "weight" not in module._parameters:
-            kinds = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} or {"something else"}
-            raise ValueError(
-                f"the weight of {name} is computed by {', '.join(sorted(kinds))} at each call: make it permanent "
-                "(torch.nn.utils.prune.remove, torch.nn.utils.remove_weight_norm), then fold"
-            )
+        _check_tensors(name, module)
     stem = cast(Stem, model.stem)
-    pairs: list[tuple[str, nn.Module, nn.Module]] = [("stem.theta", stem.theta, stem.sigma)]
+    pairs: list[tuple[str, nn.Module, str, nn.Module]] = [("stem.theta", stem.theta, "stem.sigma", stem.sigma)]
     for index, grid in enumerate(cast(list[Grid], list(model.grids))):
-        pairs += [(f"grids.{index}.B.{i}", B, nn.Identity()) for i, B in enumerate(grid.B)]
+        at = f"grids.{index}"
+        for i, (sigma_r, sigma_u) in enumerate(zip(grid.sigma_r, grid.sigma_u)):
+            _check_sigma(f"{at}.sigma_r.{i}", sigma_r)
+            b = 0 if grid.share_B else i
+            pairs.append((f"{at}.B.{b}", grid.B[b], f"{at}.sigma_u.{i}", sigma_u))
         if grid.transfer is not None:
-            pairs.append((f"grids.{index}.transfer.Pi", grid.transfer.Pi, grid.transfer.sigma_Pi))
-            pairs.append((f"grids.{index}.transfer.R", grid.transfer.R, grid.transfer.sigma_R))
-    for name, convolution, sigma in pairs:
-        if not isinstance(convolution, nn.Conv2d):
-            raise ValueError(f"{name} is a {type(convolution).__name__}: merge it into one nn.Conv2d, then fold")
-        if not isinstance(sigma, nn.Identity):
-            _check_sigma(sigma)
+            for letter in ("Pi", "R"):
+                convolution, sigma = getattr(grid.transfer, letter), getattr(grid.transfer, f"sigma_{letter}")
+                pairs.append((f"{at}.transfer.{letter}", convolution, f"{at}.transfer.sigma_{letter}", sigma))
+    for name, convolution, name_of_sigma, sigma in pairs:
+        if not isinstance(sigma, nn.Identity):  # else nothing is folded
+            _check_convolution(name, convolution)
+            _check_sigma(name_of_sigma, sigma)
 
 
-def _check_sigma(sigma: nn.Module) -> None:
-    if not isinstance(sigma, BatchNormAct2d) or sigma.running_mean is None or sigma.running_var is None or sigma.weight is None:
+def _check_tensors(name: str, module: nn.Module) -> None:
+    """Whether a copy of a module computes what the module computes."""
+    if parametrize.is_parametrized(module):
         raise ValueError(
-            f"{type(sigma).__name__} cannot be folded: it normalizes by the image itself; optimize_for_inference needs "
-            "BatchNorm with running statistics"
+            f"{name} has a parametrized weight: call torch.nn.utils.parametrize.remove_parametrizations on it, then fold"
         )
+    computed = [attribute for attribute, value in vars(module).items() if isinstance(value, Tensor)]
+    if computed:
+        kinds = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} or {"something else"}
+        raise ValueError(
+            f"the {computed[0]} of {name} is computed by {', '.join(sorted(kinds))} at each call: make it permanent "
+            "(torch.nn.utils.prune.remove, remove_weight_norm, remove_spectral_norm), then fold"
+        )
+    if "forward" in vars(module):
+        raise ValueError(
+            f"the forward method of {name or 'the network'} was replaced, and may use the weights of this one: undo that, then fold"
+        )
+
+
+def _check_convolution(name: str, convolution: nn.Module) -> None:
+    kind = type(convolution)
+    # Subclasses may compute something else. A Conv3x3 differs in how alone.
+    if kind not in (nn.Conv2d, Conv3x3):
+        raise ValueError(f"{name} is a {kind.__name__}: merge it into one nn.Conv2d, then fold")
+    if "weight" not in convolution._parameters:
+        raise ValueError(f"the weight of {name} is no parameter: set it to an nn.Parameter, then fold")
+    _check_hooks(name, convolution)
+
+
+# How each of them normalizes in evaluation mode is known, and so is what follows.
+_FOLDABLE = (BatchNormAct2d, SyncBatchNormAct, FrozenBatchNormAct2d)
+_NO_CHANGE_IN_EVALUATION = (nn.Identity, nn.modules.dropout._DropoutNd)
+
+
+def _check_sigma(name: str, sigma: nn.Module) -> None:
+    needed = "optimize_for_inference needs timm's BatchNorm with its activation and running statistics"
+    if type(sigma) not in _FOLDABLE or not isinstance(getattr(sigma, "act", None), nn.Module):
+        raise ValueError(f"{name} is a {type(sigma).__name__}, which cannot be folded: {needed}")
+    if sigma.running_mean is None or sigma.running_var is None:
+        raise ValueError(f"{name} has no running statistics and cannot be folded: {needed}")
+    drop = getattr(sigma, "drop", nn.Identity())
+    if not isinstance(drop, _NO_CHANGE_IN_EVALUATION):
+        raise ValueError(
+            f"{name}.drop is a {type(drop).__name__}, which is not known to do nothing in evaluation: remove it, then fold"
+        )
+    for part, module in sigma.named_modules(prefix=name):
+        _check_hooks(part, module)
+
+
+def _check_hooks(name: str, module: nn.Module) -> None:
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        raise ValueError(f"{name} has hooks, which would see other tensors after folding: remove them, then fold")

@@ -10,7 +10,8 @@ A grid cannot be run backwards instead: r + A * u = f is conserved, so u holds n
 Every mode takes any sigma, A and B, and runs their hooks (where they compute again, once more). Outputs, gradients and
 running statistics are those of plain autograd, bit for bit in deterministic arithmetic; derivatives of any order work.
 A mode replaces a method of a grid in that one instance. Where nothing is kept anyway (no gradients, torch.compile, a
-tracer) the plain method runs; torch.compile decides itself what to compute again.
+tracer) and in transforms of torch.func and forward-mode AD the plain method runs; torch.compile decides itself what to
+compute again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, get_args
@@ -26,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, get_args
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
 from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from torch.utils.checkpoint import checkpoint, get_device_states, set_device_states
 
 if TYPE_CHECKING:
@@ -105,9 +108,9 @@ class _Replaced:
         return partial(getattr(type(self.owner), self.method), self.owner)
 
     def __call__(self, *args: Any) -> Any:
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_tracing() or _has_proxy(args):
-            return self.plain(*args)
-        return self.recomputing(*args)
+        if torch.is_grad_enabled() and not _is_transformed() and not any(_is_no_data(arg) for arg in args):
+            return self.recomputing(*args)
+        return self.plain(*args)
 
     def recomputing(self, *args: Any) -> Any:
         raise NotImplementedError
@@ -121,8 +124,19 @@ def _restore(owner: nn.Module, method: str) -> None:
     owner.__dict__.pop(method, None)
 
 
-def _has_proxy(args: tuple[Any, ...]) -> bool:
-    return any(isinstance(arg, fx.Proxy) for arg in args)
+def _is_transformed() -> bool:
+    """Whether a compiler or tracer runs, or a transform of torch.func or forward-mode AD, none of which knows saved tensors."""
+    return (
+        torch.compiler.is_compiling()
+        or is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
+def _is_no_data(arg: Any) -> bool:
+    """A tracer's stand-in, or a tensor of no image, for which PyTorch's operators of a norm's gradient end the process."""
+    return isinstance(arg, fx.Proxy) or (isinstance(arg, Tensor) and arg.numel() == 0)
 
 
 class _Checkpointed(_Replaced):
@@ -172,7 +186,7 @@ class _Selective(_Replaced):
             norms = stack.enter_context(_Norms(part for module in modules for part in module.modules()))
             keeper = _Keeper(norms)
             for module in modules:
-                stack.callback(module.register_forward_pre_hook(keeper.before_call).remove)
+                stack.callback(module.register_forward_pre_hook(keeper.before_call, prepend=True).remove)
                 stack.callback(module.register_forward_hook(keeper.after_call).remove)
             stack.enter_context(saved_tensors_hooks(keeper.pack, _Kept.unpack))
             return cast(tuple[Tensor, Tensor], self.plain(u, r))
@@ -213,6 +227,7 @@ class _Keeper:
         self._norms = norms
         self._saved: list[_Kept] = []  # since the last watched module returned
         self._last: tuple[weakref.ref[Tensor], _Source] | None = None
+        self._x: Tensor | None = None  # of the call that runs, before hooks of the user change it
         self._state: _State | None = None
 
     def pack(self, tensor: Tensor) -> _Kept:
@@ -228,13 +243,13 @@ class _Keeper:
     def before_call(self, module: nn.Module, args: tuple[Tensor]) -> None:
         # A plain convolution or norm draws no random numbers; what hooks of the user draw in it is not known.
         is_plain = isinstance(module, nn.Conv2d) or _is_norm_relu_class(module)
-        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-        self._state = _State(args[0], with_random=not is_plain or hooks > _OWN_HOOKS)
+        self._x, self._state = args[0], _State(args[0], with_random=not is_plain or _has_hooks(module, own=_OWN_HOOKS))
 
     def after_call(self, module: nn.Module, args: tuple[Tensor], y: Tensor) -> None:
-        parent = self._source_of(args[0])
+        x, self._x = cast(Tensor, self._x), None
+        parent = self._source_of(x)
         call = self._norms.calls[-1] if self._norms.calls and self._norms.calls[-1].norm is module else None
-        source = _Source(module, args[0].detach() if parent is None else parent, call, cast(_State, self._state))
+        source = _Source(module, x.detach() if parent is None else parent, call, cast(_State, self._state))
         for kept in self._saved:
             if kept.tensor is not None and _is_same(kept.tensor, y):
                 kept.tensor, kept.source = None, source
@@ -258,7 +273,8 @@ class _Source:
         self._x = x
         self._call = call
         self._state = state
-        self._again = _Again(_Norms(() if call is not None else module.modules()))
+        self._is_bare = call is not None and not _has_hooks(module, own=_OWN_HOOKS)
+        self._again = _Again(_Norms(module.modules()) if call is None else _Norms.of_one(call))
         self._value: Tensor | None = None
         self._waiting = 0
         if isinstance(x, _Source):
@@ -277,7 +293,7 @@ class _Source:
 
     def _computed(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            if self._call is not None:
+            if self._call is not None and self._is_bare:
                 return self._call.again(x)
             with self._state.restored(), self._again:
                 return cast(Tensor, self._module(x))
@@ -289,13 +305,16 @@ class _State:
     def __init__(self, x: Tensor, *, with_random: bool) -> None:
         device = x.device.type
         self._device = device
-        self._autocast = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        self._autocast: tuple[torch.dtype | None, bool] = (None, False)
+        if torch.amp.is_autocast_available(device):  # the meta device has none
+            self._autocast = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         self._random = (torch.get_rng_state(), *get_device_states(x)) if with_random else None
 
     @contextmanager
     def restored(self) -> Iterator[None]:
         dtype, enabled = self._autocast
-        with torch.autocast(self._device, dtype=dtype, enabled=enabled), self._random_numbers():
+        autocast = nullcontext() if dtype is None else torch.autocast(self._device, dtype=dtype, enabled=enabled)
+        with autocast, self._random_numbers():
             yield
 
     @contextmanager
@@ -323,18 +342,31 @@ def _is_same(saved: Tensor, y: Tensor) -> bool:
 
 
 class _Norms(AbstractContextManager["_Norms"]):
-    """A first pass over modules: BatchNorm with ReLU runs as `_NormReLU`, and its statistics are noted call by call."""
+    """A first pass over modules: BatchNorm with ReLU runs as `_NormReLU`, and its statistics are noted call by call.
+
+    Raises RuntimeError for a module that changes another buffer in the pass: a second one would start from that.
+    """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.ours: list[BatchNormAct2d] = []
-        self.others: list[nn.modules.batchnorm._BatchNorm] = []
+        self.others: list[nn.modules.batchnorm._NormBase] = []
         self.calls: list[_Call] = []
+        self._buffers: list[tuple[nn.Module, str, tuple[int, int]]] = []
         for module in modules:
             if _is_norm_relu(module):
                 self.ours.append(module)
-            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            elif isinstance(module, nn.modules.batchnorm._NormBase):
                 self.others.append(module)
+            elif module._buffers:
+                self._buffers += [(module, name, _version(buffer)) for name, buffer in module._buffers.items()]
         self.others_training = [norm.training for norm in self.others]
+
+    @classmethod
+    def of_one(cls, call: _Call) -> _Norms:
+        """The pass that is this call of a norm."""
+        norms = cls(())
+        norms.ours, norms.calls = [call.norm], [call]
+        return norms
 
     def __enter__(self) -> _Norms:
         for norm in self.ours:
@@ -344,6 +376,12 @@ class _Norms(AbstractContextManager["_Norms"]):
     def __exit__(self, *error: object) -> None:
         for norm in self.ours:
             del norm.__dict__["forward"]
+        for module, name, version in self._buffers:
+            if error[0] is None and _version(module._buffers[name]) != version:
+                raise RuntimeError(
+                    f"{type(module).__name__} changes its buffer {name!r} at each call and cannot be computed again: "
+                    "use set_recompute('none') and set_grad_checkpointing(False)"
+                )
 
     def _first(self, norm: BatchNormAct2d, x: Tensor) -> Tensor:
         call = _Call(norm)
@@ -378,8 +416,25 @@ class _Again(AbstractContextManager[None]):
             norm.training, norm.momentum, norm.num_batches_tracked = training, momentum, count
 
 
+def _version(buffer: Tensor | None) -> tuple[int, int]:
+    """What every change of a buffer changes, in place or by another tensor."""
+    return id(buffer), 0 if buffer is None or buffer.is_inference() else buffer._version
+
+
+def _has_hooks(module: nn.Module, own: int = 0) -> bool:
+    """Whether hooks of the user see calls of a module, beside `own` ones."""
+    hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+    hooks += len(module._backward_hooks) + len(module._backward_pre_hooks)
+    return hooks > own or has_any_global_hook()
+
+
 def _is_norm_relu_class(module: nn.Module) -> bool:
-    return type(module) is BatchNormAct2d and type(module.act) is nn.ReLU and type(module.drop) is nn.Identity
+    return (
+        type(module) is BatchNormAct2d
+        and type(module.act) is nn.ReLU
+        and type(module.drop) is nn.Identity
+        and not any(_has_hooks(part) or "forward" in part.__dict__ for part in (module.act, module.drop))
+    )
 
 
 def _is_norm_relu(module: nn.Module) -> TypeGuard[BatchNormAct2d]:

@@ -35,7 +35,7 @@ def save_checkpoint(model: nn.Module, path: str | Path, *, model_name: str, mode
         description = json.dumps({"model": model_name, "model_args": dict(model_args)}, sort_keys=True)
     except TypeError as error:
         raise ValueError(f"model_args={dict(model_args)!r} cannot be saved: {error}; give layers by their names") from None
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in _unwrapped(model).state_dict().items()}
+    tensors = {key: tensor.cpu().contiguous() for key, tensor in _unwrapped(model).state_dict().items()}
     write_bytes(Path(path), save(tensors, {_DESCRIPTION: description}))
 
 

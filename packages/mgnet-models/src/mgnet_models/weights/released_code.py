@@ -61,15 +61,16 @@ def load_authors_checkpoint(model: MgNet, path: str | Path) -> None:
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}: give a file that the released code saved") from None
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): give a file that the released code saved"
-        ) from None
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
+        raise ValueError(f"{path} cannot be read ({reason}): give a file that the released code saved") from None
     model.load_state_dict(from_authors(_state_dict(saved), model))
 
 
-def _state_dict(saved: Mapping[str, Any]) -> Mapping[str, Tensor]:
+def _state_dict(saved: Any) -> Mapping[str, Tensor]:
     """The state dict in a checkpoint, whose keys may come from DataParallel."""
-    state = saved.get("model_state_dict", saved)
+    state = saved.get("model_state_dict", saved) if isinstance(saved, dict) else saved
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"the file holds a {type(state).__name__}, no state dict: give a file that the released code saved")
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 

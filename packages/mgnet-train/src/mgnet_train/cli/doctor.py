@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.config.run_spec import current_code
     from mgnet_train.runs.folder import writable_folder
     from mgnet_train.runs.result import environment
-    from mgnet_train.tracking.uri import check_store, store_uri
+    from mgnet_train.tracking.store import Store, StoreError, unreachable
+    from mgnet_train.tracking.uri import store_name
 
     found = environment(torch.device("cpu"))
     print(f"python {found.python}, torch {found.torch}, timm {found.timm}, {found.cpu}, {torch.get_num_threads()} threads")
@@ -38,27 +39,33 @@ def run(arguments: argparse.Namespace) -> int:
         print("no CUDA device: training runs on the CPU")
     code = current_code()
     print(f"code at commit {code.sha or 'unknown (not in a git repository)'}{', with changes' if code.dirty else ''}")
-    _print_data(arguments.data_dir)
+    print_data(arguments.data_dir)
     try:
         writable_folder(arguments.runs)
         print(f"{shutil.disk_usage(arguments.runs).free / 2**30:.1f} GiB free in {arguments.runs}")
-        check_store(store_uri(arguments.runs))
-        print(f"MLflow store {store_uri(arguments.runs)} can be reached")
+        with Store(arguments.runs) as store:
+            store.check()
+        print(f"MLflow store {store_name(arguments.runs)} can be used")
+    except StoreError as error:
+        print(f"PROBLEM {unreachable(arguments.runs, error, 'or train with --track later')}")
+        return ExitCode.FAILED
     except InputError as error:
         print(f"PROBLEM {error}")
         return ExitCode.FAILED
     return ExitCode.DONE
 
 
-def _print_data(data_dir: Path) -> None:
+def print_data(data_dir: Path) -> None:
+    """One line for each data set and each source: whether it can be read, or why not."""
     from mgnet_records.datasets import DATA_SETS
-    from mgnet_train.data.loading import PACKAGES
+    from mgnet_train.data.loading import PACKAGES, load_dataset
 
-    for name, data in DATA_SETS.items():
-        if name == "digits" or (data_dir / name).is_dir():
+    for name in DATA_SETS:
+        try:
+            load_dataset(name, data_dir)
             print(f"data set {name}: found")
-        else:
-            print(f"data set {name}: missing, put {data.files} into {data_dir / name}")
+        except InputError as error:
+            print(error)
     for prefix, package in PACKAGES.items():
         missing = "" if find_spec(package) else f"missing {package}, install mgnet-train[{prefix}]"
         print(f"source {prefix}/NAME for imagenet: {missing or 'can be read'}")

@@ -96,7 +96,7 @@ def _trained_once(network: nn.Module, data: Dataset, executor: Executor, *, imag
     with torch.no_grad(), torch.random.fork_rng(devices=[]), executor.context():
         try:
             return copy(executor.to_memory_format(blank))
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             why = " ".join(str(error).split())
             raise InputError(
                 f"{type(network).__name__} cannot be trained on images {tuple(blank.shape[1:])} of {data.name} ({why}): use "
