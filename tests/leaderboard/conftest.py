@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from mgnet_leaderboard.cli import main
+from mgnet_leaderboard.records.known import notation_of, parameters_of
 from mgnet_leaderboard.records.measured import Measured, merged, record_of
 from mgnet_leaderboard.records.union import path_of, text_of
 from mgnet_records.audit import Audit, AuditedRow
 from mgnet_records.certificate import Certificate, FormMacs, Macs, ParameterCounts, Property, Target
+from mgnet_records.datasets import DATA_SETS
 from mgnet_records.demo import Control, DemoGrid, DualityDemo, Image, Step
 from mgnet_records.run_result import (
     RUN_RESULT,
@@ -39,9 +41,17 @@ def digest(text: str, length: int = 64) -> str:
     return (text.encode().hex() * 64)[:length]
 
 
+# The recipe "digits" as mgnet-train has it.
+DIGITS: Json = json.loads("""{
+"epochs": 12, "batch_size": 64, "accumulate": 1, "lr": 0.1, "schedule": "steps", "milestones": [7, 10], "drop": 0.1,
+"warmup_epochs": 0, "momentum": 0.9, "nesterov": false, "weight_decay": 0.0005, "decay_norm_and_bias": true,
+"init": "kaiming", "pad": 1, "flip": false, "crop": "whole", "label_smoothing": 0.0, "mixup": 0.0, "ema_decay": 0.0,
+"batchnorm": "averaged"}""")
+
+
 def recipe_part(name: str = "digits", **values: Any) -> Json:
     """A recipe with the hash that its values give."""
-    values = {"lr": 0.1, "epochs": 12, **values}
+    values = {**DIGITS, **values}
     return RecipePart(name=name, sha256=recipe_sha256(values), values=values).model_dump(mode="json")
 
 
@@ -162,11 +172,18 @@ def result() -> Callable[..., Json]:
             test=CorrectCounts(n=360, correct_last=correct, correct_best=min(360, correct + 1)),
             train_seconds=7.25,
             images_per_second=2378.5,
-            started=f"2026-11-21T10:{seed % 60:02d}:00Z",
-            finished=f"2026-11-21T10:{seed % 60:02d}:09.5Z",
+            started=f"2025-11-21T10:{seed % 60:02d}:00Z",
+            finished=f"2025-11-21T10:{seed % 60:02d}:09.5Z",
             checkpoint_sha256=digest(f"{seed}checkpoint{series}"),
         )
-        return copy.deepcopy({**base.model_dump(mode="json"), **changes})
+        named = {"notation": notation_of(changes["model"])} if "model" in changes else {}
+        made = copy.deepcopy({**base.model_dump(mode="json"), **named, **changes})
+        if made["dataset"]["name"] in DATA_SETS and "images_per_second" not in changes:
+            images = made["epochs"] * DATA_SETS[made["dataset"]["name"]].train_images
+            made["images_per_second"] = round(images / made["train_seconds"], 1)
+        sizes = {name: made["model_args"].get(name, 1) for name in ("in_chans", "num_classes")}
+        counted = parameters_of(made["model"], **sizes)
+        return made if counted is None or "parameters" in changes else {**made, "parameters": counted}
 
     return make
 

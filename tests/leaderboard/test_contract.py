@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mgnet_leaderboard.cli import main
-from mgnet_leaderboard.records.measured import OF_THE_DATA, Measured
+from mgnet_leaderboard.records.known import OF_THE_DATA
+from mgnet_leaderboard.records.measured import Measured
 from mgnet_leaderboard.site.pages import reproduce_command
 from mgnet_leaderboard.store.folder import read_results
 from mgnet_records.run_result import RESULT_FILE, read_run_result

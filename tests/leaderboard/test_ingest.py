@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 
 from mgnet_leaderboard.cli import main
 from mgnet_leaderboard.records.measured import Measured, first_of_each_seed, seed_run
-from mgnet_leaderboard.store.mlflow_check import without_password
+from mgnet_leaderboard.store.mlflow_check import MlflowStore
+from mgnet_records.errors import InputError
 from mgnet_records.run_result import RUN_RESULT, RecipePart
+from mlflow_server import free_port
 
 # mlflow 3.17 asks sqlalchemy 2.1 for a deprecated loader.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -289,7 +293,7 @@ def test_submit_with_a_cross_check_rejects_a_result_file_edited_after_the_run(
     store.send(own)
     arguments = ["submit", own, "--contributor", "someone", "--records", tmp_path / "out", "--cross-check-mlflow", store.uri]
     content = json.loads((own / "result.json").read_text(encoding="utf-8"))
-    (own / "result.json").write_text(json.dumps({**content, "train_seconds": 1.5}), encoding="utf-8")
+    (own / "result.json").write_text(json.dumps({**content, "train_seconds": 7.26}), encoding="utf-8")
     assert "differs from the artifact result.json of MLflow run" in rejected(*arguments)
     content["test"].update(correct_last=360, correct_best=360)
     (own / "result.json").write_text(json.dumps(content), encoding="utf-8")
@@ -314,19 +318,36 @@ def test_a_file_that_is_no_store_is_rejected_and_left_as_it_is(
     assert content is None or database.read_bytes() == content
 
 
-def test_a_folder_is_no_address_of_mlflow(runs: Runs, tmp_path: Path, result: Result, rejected: Rejected) -> None:
+@pytest.mark.parametrize(
+    "uri, reason",
+    [
+        ("./mlruns", "MLFLOW_ALLOW_FILE_STORE"),
+        ("ftp://host", "unsupported URI"),
+        ("sqlite://", "there is no such file"),
+        ("http://me:secret-word@127.0.0.1:{port}", "Connection refused"),
+        ("postgresql://me:secret-word@127.0.0.1:{port}/db", "refused|psycopg"),
+    ],
+)
+@pytest.mark.nightly
+def test_what_mlflow_cannot_use_is_rejected_in_its_words_and_without_the_password(
+    runs: Runs, tmp_path: Path, result: Result, rejected: Rejected, monkeypatch: pytest.MonkeyPatch, uri: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     own = runs.add(result(0, 357))
-    line = rejected("ingest", own, "--records", tmp_path / "out", "--cross-check-mlflow", tmp_path)
-    assert "is no address of MLflow" in line
+    line = rejected("ingest", own, "--records", tmp_path / "out", "--cross-check-mlflow", uri.format(port=free_port()))
+    assert re.search(reason, line)
+    assert "secret-word" not in line
+    assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_password_in_an_address_is_never_shown() -> None:
-    assert without_password("no answer from http://me:secret@host:5000/api") == "no answer from http://...@host:5000/api"
+def test_a_store_that_does_not_answer_is_given_up_at_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(InputError, match=r"no answer within 0\.5 s"):
+        MlflowStore(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.5)
 
 
 def test_the_first_finished_run_of_a_seed_counts_even_when_a_later_one_is_better(result: Result) -> None:
-    early = result(0, 350, series="a", finished="2026-11-21T10:30:00Z")
-    late = result(0, 360, series="b", finished="2026-11-21T10:30:00.5+00:00")
+    early = result(0, 350, series="a", finished="2025-11-21T10:30:00Z")
+    late = result(0, 360, series="b", finished="2025-11-21T10:30:00.5+00:00")
     runs = [seed_run(RUN_RESULT.validate_json(json.dumps(one))) for one in (late, early)]
     assert [run.correct_last for run in first_of_each_seed(runs)] == [350]
 

@@ -131,8 +131,8 @@ def test_a_pull_request_that_also_changes_code_fails(
     place(pull_request.results, new_record(measured))
     (pull_request.origin / "setup.py").write_text("print('run me')", encoding="utf-8")
     done = pull_request.check()
-    assert done.returncode == 1
-    assert "setup.py" in done.stdout
+    assert done.returncode == 2
+    assert "setup.py" in done.stderr
 
 
 def test_a_pull_request_with_an_edited_record_fails(
@@ -154,4 +154,4 @@ def test_a_pull_request_with_a_link_instead_of_a_record_fails(pull_request: Pull
 
 def test_a_number_that_is_none_is_rejected(pull_request: PullRequest) -> None:
     (pull_request.origin / "note").write_text("", encoding="utf-8")
-    assert "digits only" in pull_request.check("7;id").stdout
+    assert "digits only" in pull_request.check("7;id").stderr

@@ -172,7 +172,7 @@ def test_a_folder_and_weights_of_a_diverged_training_are_rejected(
         load_authors_checkpoint(ours, tmp_path)
     released.fc.bias.data[1] = torch.nan
     torch.save(released.state_dict(), tmp_path / "released.pt")
-    with pytest.raises(ValueError, match="head.fc.bias holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"head.fc.bias holds NaN or infinity"):
         load_authors_checkpoint(ours, tmp_path / "released.pt")
 
 

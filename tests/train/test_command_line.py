@@ -68,36 +68,18 @@ def _closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:{port}", "sqlite:////nowhere/at/all/mlflow.db", "postgresql://127.0.0.1:{port}/x", "./mlruns"]
-)
-def test_a_store_that_does_not_answer_is_rejected_before_anything_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, uri: str
+def test_a_store_that_does_not_answer_is_rejected_before_anything_is_trained_and_its_password_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = uri.format(port=_closed_port())
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    port = _closed_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
     code, line = _rejection(capsys, "fit", "--runs", str(tmp_path))
     assert code == 2
-    assert f"MLflow store {uri!r} cannot be reached" in line
+    assert f"MLflow store 'http://...@127.0.0.1:{port}' cannot be used" in line
+    assert "Connection refused" in line
     assert "--allow-unreachable-store" in line
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_file_that_is_no_database_is_rejected_as_store(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "notes.db").write_text("these are only notes")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'notes.db'}")
-    _, line = _rejection(capsys, "fit", "--runs", str(tmp_path / "runs"))
-    assert "the file is no sqlite database" in line
-
-
-def test_a_password_in_the_stores_address_is_not_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{_closed_port()}")
-    _, line = _rejection(capsys, "fit", "--runs", str(tmp_path / "runs"))
     assert "secret" not in line
+    assert not any(tmp_path.iterdir())
 
 
 def test_help_answers_without_importing_torch_timm_or_mlflow() -> None:

@@ -23,6 +23,7 @@ from mgnet_train import Options, RunSpec, fit
 from mgnet_train.config.network import executed_form
 from mgnet_train.tracking.export import save_exported_model
 from mgnet_train.tracking.uploader import Uploader
+from mgnet_train.tracking.worker import Sender
 from mgnet_train.train.distributed import Processes
 from models.small_networks import SMALL
 
@@ -144,9 +145,9 @@ def test_the_model_belongs_to_the_run_and_its_experiment_and_is_registered_once(
     here.mkdir()
     monkeypatch.chdir(here)
     outcome = fit(tiny_spec(epochs="1"), quietly, one_process)
-    Uploader(outcome.folder).send_new()
+    Uploader(outcome.folder, Sender()).send_new()
     (outcome.folder / "journal.offset").unlink()  # as if the uploader had been killed before it wrote the offset
-    Uploader(outcome.folder).send_new()
+    Uploader(outcome.folder, Sender()).send_new()
     client = MlflowClient(f"sqlite:///{quietly.runs / 'mlflow.db'}")
     run = client.get_run(json.loads((outcome.folder / "mlflow.json").read_text())["run_id"])
     [model] = client.search_logged_models([run.info.experiment_id])

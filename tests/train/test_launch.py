@@ -18,11 +18,16 @@ from typing import Any
 import pytest
 
 from mgnet_records.errors import ExitCode, InputError
+from mgnet_records.provenance import UNKNOWN, CodeState
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.cli.main import main
+from mgnet_train.config.execution import default_workers
 from mgnet_train.errors import StoppedError
 from mgnet_train.experiments.launch import Task, array_script, checked_options, run_in_parallel, submit
 from mgnet_train.experiments.sweep import run_all
+from mgnet_train.runs import run
+from mgnet_train.runs.journal import JOURNAL, read_records
+from mgnet_train.runs.lock import FolderLock
 from mgnet_train.runs.signals import StopRequest
 from mgnet_train.train.distributed import Processes
 from train.reproduction import finished_once, reproduction
@@ -184,11 +189,35 @@ def test_the_command_in_the_script_is_this_one_without_the_request_for_a_script(
     script = capsys.readouterr().out
     assert main([*words, "--sbatch=9"]) == 0
     assert capsys.readouterr().out == script
-    assert shlex.join(["-m", "mgnet_train", *words]) + " &\n" in script
+    (command,) = [shlex.split(line.removesuffix(" &")) for line in script.splitlines() if line.endswith(" &")]
+    assert command[1:-2] == ["-m", "mgnet_train", *words]
+    assert command[-2] == "--commit"
     assert "#SBATCH --array=0-3\n" in script
     assert "#SBATCH --cpus-per-task=3\n" in script
     assert "--gpus" not in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_a_task_says_the_state_of_the_code_and_its_workers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit between the submission and a start would begin other runs, and leave the first ones behind unfinished."""
+    states = {"1" * 40: CodeState(sha="1" * 40, dirty=False), "1" * 40 + "+dirty": CodeState(sha="1" * 40, dirty=True)}
+    words = ["reproduce", "v2/table2", "--dry-run"]
+    for name, code in {**states, "unknown": UNKNOWN}.items():
+        monkeypatch.setattr("mgnet_train.config.run_spec.current_code", lambda code=code: code)
+        assert main([*words, "--sbatch", "1"]) == 0
+        assert f" --workers {default_workers()} --commit {name} &\n" in capsys.readouterr().out
+        for said in (*states, "unknown"):
+            assert main([*words, "--commit", said]) == (0 if said == name else 2)
+            captured = capsys.readouterr()
+            assert (f"the code is at {name} and --commit says {said}" in captured.err) == (said != name)
+
+
+@pytest.mark.parametrize("file", ["slurm-12_0.out", "table3.sbatch", "runs/submitit/12_0_0_log.out"])
+def test_what_a_cluster_writes_beside_the_code_does_not_make_it_dirty(file: str) -> None:
+    root = Path(__file__).parents[2]
+    assert subprocess.run(["git", "check-ignore", "--quiet", file], cwd=root, check=False).returncode == 0
 
 
 def test_options_of_sbatch_replace_those_of_the_script(capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,6 +411,73 @@ def test_a_signal_between_two_runs_ends_a_sweep_with_75_and_it_goes_on(
     assert [(quietly.runs / spec.folder_name).exists() for spec in specs] == [True, False]
     assert child(work).wait() == 0
     assert (quietly.runs / specs[1].folder_name / "result.json").exists()
+
+
+def test_a_sweep_comes_back_to_a_run_that_its_first_holder_left(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    """As after a node died: the process that held the lock is gone when the other runs are done."""
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[0].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("[2/2]"):
+            lock.release()
+
+    assert run_all(specs, quietly, one_process, say) == []
+    assert [(quietly.runs / spec.folder_name / "result.json").exists() for spec in specs] == [True, True]
+    assert [line.partition(" ")[0] for line in lines] == ["[1/2]", "[2/2]", "[1/2]"]
+
+
+def test_a_sweep_ends_while_another_process_trains_and_says_so(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
+) -> None:
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[1].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    lines: list[str] = []
+    assert run_all(specs, quietly, one_process, lines.append) == []
+    lock.release()
+    assert lines[-1].startswith("1 of 2 runs are left to the processes that train them")
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_finished_twice(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its result and its lock, while data are loaded."""
+    spec = tiny_spec(epochs="1")
+    load, loads = run.load_dataset, 0
+
+    def load_slowly(*arguments: Any, **settings: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            fit(spec, quietly, one_process)
+        return load(*arguments, **settings)
+
+    monkeypatch.setattr(run, "load_dataset", load_slowly)
+    outcome = fit(spec, quietly, one_process)
+    assert outcome.was_finished
+    assert [record.kind for record in read_records(outcome.folder / JOURNAL, 0)[0] if record.kind != "step"] == ["epoch", "end"]
+
+
+def test_a_run_that_is_busy_is_left_by_all_processes_together(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, together: Callable[[Callable[[Processes], object]], list[Any]]
+) -> None:
+    """Else the others would wait for the main one in this run, while it is in the next."""
+    specs = [tiny_spec(seed=seed, epochs="1") for seed in range(2)]
+    folder = quietly.runs / specs[0].folder_name
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    members = together(lambda processes: run_all(specs, quietly, processes, lambda line: None))
+    assert [member.wait() for member in members] == [0, 0]
+    lock.release()
+    assert [(quietly.runs / spec.folder_name / "result.json").exists() for spec in specs] == [False, True]
 
 
 def test_a_signal_while_the_next_run_is_prepared_is_not_lost(

@@ -24,8 +24,9 @@ from mgnet_train.data.augment import Normalize
 from mgnet_train.experiments.sweep import run_all
 from mgnet_train.runs.folder import WEIGHTS
 from mgnet_train.runs.journal import JOURNAL, read_records
-from mgnet_train.tracking.client import quiet_mlflow
+from mgnet_train.tracking.calls import quiet_mlflow
 from mgnet_train.tracking.uploader import Uploader
+from mgnet_train.tracking.worker import Sender
 from mgnet_train.train.distributed import Processes
 
 FinalState = Callable[[Path], object]
@@ -324,7 +325,7 @@ def test_result_json_is_written_once_and_is_valid_whatever_the_tracker_does(
     path = outcome.folder / "result.json"
     before = path.read_bytes(), path.stat().st_mtime_ns
     assert read_run_result(path) == outcome.result
-    Uploader(outcome.folder).send_new()
+    Uploader(outcome.folder, Sender()).send_new()
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     link = json.loads((outcome.folder / "mlflow.json").read_text())
     assert link["run_id"] != outcome.result.run_id

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,11 @@ import pytest
 
 from mgnet_train import Execution, Options, RunSpec, fit
 from mgnet_train.runs.journal import JOURNAL, Journal, read_records
-from mgnet_train.tracking.client import quiet_mlflow
+from mgnet_train.tracking.calls import quiet_mlflow
 from mgnet_train.tracking.uploader import Uploader, unsent
+from mgnet_train.tracking.worker import Sender
 from mgnet_train.train.distributed import Processes
+from mlflow_server import mlflow_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's use of sqlalchemy
 
@@ -56,7 +55,7 @@ def test_a_store_that_fails_after_storing_gets_every_point_once(
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fit(tiny_spec(), quietly, one_process).folder
-    uploader = Uploader(folder)
+    uploader = Uploader(folder, Sender())
     from mgnet_train.tracking.client import MlflowRun
 
     send = MlflowRun.send
@@ -70,7 +69,7 @@ def test_a_store_that_fails_after_storing_gets_every_point_once(
         with pytest.raises(ConnectionError):
             uploader.send_new()
     assert unsent(folder)
-    Uploader(folder).send_new()
+    Uploader(folder, Sender()).send_new()
     assert not unsent(folder)
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "confusion.png"}
@@ -96,11 +95,12 @@ def test_a_server_that_is_not_there_costs_no_metric_and_the_run_is_sent_later(
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", address)
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         folder = fit(tiny_spec(), quietly, one_process).folder
         with pytest.raises(Exception, match=r"Failed to establish|Max retries|refused"):
-            Uploader(folder).send_new()
+            Uploader(folder, Sender()).send_new()
     assert unsent(folder)
-    Uploader(folder).send_new()
+    Uploader(folder, Sender()).send_new()
     assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
 
 
@@ -108,20 +108,20 @@ def test_a_store_that_fails_between_the_run_and_its_description_gets_the_descrip
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fit(tiny_spec(epochs="1"), quietly, one_process).folder
-    uploader = Uploader(folder)
-    from mgnet_train.tracking.client import MlflowRun
+    uploader = Uploader(folder, Sender())
+    from mlflow.tracking import MlflowClient
 
-    def fails(self: MlflowRun, run_id: str) -> None:
+    def fails(*_: Any) -> None:
         raise ConnectionError("the store is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowRun, "_log_dataset", fails)
+        patch.setattr(MlflowClient, "log_inputs", fails)
         with pytest.raises(ConnectionError):
             uploader.send_new()
-    run = MlflowRun(folder, f"sqlite:///{quietly.runs / 'mlflow.db'}")
+    uploader.send_new()
     client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
     [only] = client.search_runs([client.get_experiment_by_name("mgnet").experiment_id])
-    assert only.info.run_id == run.run_id
+    assert only.info.run_id == json.loads((folder / "mlflow.json").read_text())["run_id"]
     assert only.data.params["recipe.batch_size"] == "256"
     [data] = only.inputs.dataset_inputs
     assert (data.dataset.name, json.loads(data.dataset.profile)) == ("digits", {"train_images": 1437, "test_images": 360})
@@ -132,7 +132,7 @@ def test_the_exported_model_loads_where_this_project_cannot_be_imported_and_take
     tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes
 ) -> None:
     outcome = fit(tiny_spec(execution=Execution(form="feature")), quietly, one_process)
-    Uploader(outcome.folder).send_new()
+    Uploader(outcome.folder, Sender()).send_new()
     uri = f"sqlite:///{quietly.runs / 'mlflow.db'}"
     run_id = json.loads((outcome.folder / "mlflow.json").read_text())["run_id"]
     address = _client(uri).get_run(run_id).data.tags["mgnet.exported_model"]
@@ -163,7 +163,7 @@ def test_a_network_that_cannot_be_exported_is_reported_in_the_log_and_a_tag_and_
     journal = Journal(outcome.folder)
     journal.end("FINISHED", is_exact=False)
     journal.close()
-    Uploader(outcome.folder).send_new()
+    Uploader(outcome.folder, Sender()).send_new()
     told = [line for line in capsys.readouterr().out.splitlines() if "exported" in line]
     assert told == [f"{outcome.folder.name}: mgnet.exported_model is none (RuntimeError: this graph breaks)"]
     client = _client(f"sqlite:///{quietly.runs / 'mlflow.db'}")
@@ -185,7 +185,7 @@ def test_four_first_starts_on_a_new_database_all_succeed(
     def send(folder: Path) -> Callable[[], int]:
         command = (
             "import sys; from pathlib import Path; from mgnet_train.tracking.uploader import Uploader; "
-            "Uploader(Path(sys.argv[1])).send_new()"
+            "from mgnet_train.tracking.worker import Sender; Uploader(Path(sys.argv[1]), Sender()).send_new()"
         )
         return lambda: subprocess.run([sys.executable, "-c", command, str(folder)], check=False, timeout=500).returncode
 
@@ -194,55 +194,21 @@ def test_four_first_starts_on_a_new_database_all_succeed(
         assert _sent(f"sqlite:///{quietly.runs / 'mlflow.db'}", folder) == _written(folder)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
-    """Start a real MLflow server on one port and one database, as often as asked."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path / 'server.db'}",
-        "--artifacts-destination",
-        str(tmp_path / "artifacts"),
-    ]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> tuple[str, subprocess.Popen[bytes]]:
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL))
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=1):
-                return uri, started[-1]
-            time.sleep(0.2)
-        raise AssertionError("the server did not start")
-
-    yield start
-    for one in started:
-        with suppress(ProcessLookupError):
-            os.killpg(one.pid, 9)
-        one.wait(timeout=60)
-
-
 @pytest.mark.nightly
 def test_a_real_server_that_dies_in_the_middle_and_comes_back_has_every_point_once(
-    server: Any, tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_spec: Callable[..., RunSpec], quietly: Options, one_process: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri, process = server()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     spec = tiny_spec(epochs="40")
-    begin = time.monotonic()
-    alone = fit(replace(spec, seed=9), quietly, one_process)
-    undisturbed = time.monotonic() - begin
-    os.killpg(process.pid, 9)
-    process.wait(timeout=60)
+    with mlflow_server(tmp_path) as port:
+        uri = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        begin = time.monotonic()
+        alone = fit(replace(spec, seed=9), quietly, one_process)
+        undisturbed = time.monotonic() - begin
     begin = time.monotonic()
     end = fit(spec, replace(quietly, allow_unreachable_store=True), one_process)
     assert time.monotonic() - begin < 2 * undisturbed + 5
-    server()
-    for folder in (alone.folder, end.folder):
-        Uploader(folder).send_new()
-        assert _sent(uri, folder) == _written(folder)
+    with mlflow_server(tmp_path, port=port):
+        for folder in (alone.folder, end.folder):
+            Uploader(folder, Sender()).send_new()
+            assert _sent(uri, folder) == _written(folder)

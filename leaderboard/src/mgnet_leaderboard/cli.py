@@ -58,6 +58,11 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--results", type=Path, default=COMMITTED, help="results folder to check (%(default)s)")
     check.add_argument("--base", type=Path, metavar="DIR", help="results folder of the base branch")
 
+    commit = add("check-commit", _check_commit, "check what a commit changes against its base, as git's objects")
+    commit.add_argument("repository", type=Path, metavar="REPOSITORY", help="repository that has both commits")
+    commit.add_argument("--base", required=True, metavar="COMMIT", help="commit of the base branch")
+    commit.add_argument("--head", required=True, metavar="COMMIT", help="commit to check")
+
     build = add("build", _build, "build the static site")
     build.add_argument("--results", type=Path, default=COMMITTED, help="committed records (%(default)s)")
     build.add_argument("--records", type=Path, default=LOCAL, help="records of this machine, if any (%(default)s)")
@@ -110,6 +115,13 @@ def _check(options: argparse.Namespace) -> None:
     gathered(records)
     check_schema(options.results)
     print(f"{options.results}: {len(records)} records, all sound")
+
+
+def _check_commit(options: argparse.Namespace) -> None:
+    from mgnet_leaderboard.store.pull_request import check_commit
+
+    lines = check_commit(options.repository, base=options.base, head=options.head)
+    print("\n".join(lines) if lines else "no record differs from the base branch")
 
 
 def _build(options: argparse.Namespace) -> None:

@@ -1,216 +1,390 @@
-"""Mutation testing in process: every small change to the code that builds and runs a MgNet, and what the checks say.
+"""Try mutants: change the code of a running process, fork it, and run the tests of the changed lines until one fails.
 
-A mutant is one change to one expression or statement of the functions in `TARGETS`: the mathematics of MgNet, the duality,
-and the runtime (recompute, folding, convolution). The rest of timm's interface (`prune_intermediate_layers`, ...) is tested in
-tests/models. Left out by `OUT_OF_SCOPE` are error messages and what passes devices and dtypes on.
+One process imports what the tests import and collects them. For each mutant a child of it gets the changed code of one
+function and runs tests. A change of what runs at import, or one that needs other variables of the functions around, is tried
+in a child of a process that has not imported the package yet. A mutant is killed where a test fails, where the package does
+not load, where a test takes far longer than without the change, and where the interpreter crashes.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+import gc
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 
-from verify.mutation.variants import Variant, load, source
+import pytest
 
-# File -> the classes and functions in it whose bodies are mutated.
-TARGETS: dict[str, tuple[str, ...]] = {
-    "nn.layers": ("conv", "sigma_before", "sigma_after"),
-    "mgnet.transfer": ("Transfer",),
-    "mgnet.grid": ("SmoothingGrid", "Grid", "chain_of_grids"),
-    "mgnet.stem": ("DataMap", "Stem"),
-    "nn.classifier": (
-        "Network.__init__",
-        "Network.forward_head",
-        "Network.forward",
-        "Network.init_weights",
-        "Grids",
-        "GridNetwork.__init__",
-        "GridNetwork.forward_features",
-        "GridNetwork._feature",
-        "GridNetwork._end_at_last_grid",
-    ),
-    "mgnet.model": ("MgNet",),
-    "mgnet.duality": (
-        "ResidualStem",
-        "Restriction",
-        "NegatedConv2d",
-        "PreActGrid",
-        "ModifiedPreActResNet",
-        "to_preact_resnet",
-        "to_mgnet",
-        "_mgnet_state",
-        "_negated",
-    ),
-    "runtime.recompute": (),
-    "runtime.convolution": ("Conv3x3", "use_winograd", "winograd_backend", "_converted", "_serves"),
-    "runtime.folding": ("optimize_for_inference", "ScaleShift", "_fold", "_affine", "_activation"),
-}
-# A branch, an assignment or an expression that mentions one of these is not mutated.
-OUT_OF_SCOPE = ("raise ", "dtype", "global_pool")
+from verify.mutation.mutants import PACKAGE, Mutant, mutants, path_of
+from verify.mutation.selection import Measured, MeasuredFiles, Measuring, Selection
+from verify.mutation.verdicts import Verdict, Verdicts
 
-_SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.FloorDiv,
-    ast.FloorDiv: ast.Mult,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.Gt: ast.LtE,
-    ast.In: ast.NotIn,
-    ast.And: ast.Or,
-    ast.Or: ast.And,
-}
+# What the tests import beside the package; loaded once, in the process of which all others are children.
+_LOADED_BEFORE = (
+    "fvcore.nn",
+    "hypothesis.extra.numpy",
+    "mgnet_kernels",
+    "numpy.testing",
+    "onnx",
+    "onnxruntime",
+    "safetensors.torch",
+    "scipy",
+    "timm.models",
+    "torch.export",
+    "torch._dynamo",
+)
+# Tests of what another process does, which does not see the change, by a part of their names.
+_IN_OTHER_PROCESSES = ("importing_the_models", "golden_file", "two_processes", "only_after_the_import")
+_MEMORY = 12 * 2**30  # bytes of data that a child may have
+_PYTEST = (
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "-p",
+    "no:faulthandler",
+    "-s",
+    "--tb=no",
+    "-q",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
+_SURVIVES, _KILLED, _TO_BE_LOADED = 0, 1, 2  # exit codes of a child
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    """One changed file. `change` is the statement before and after, which names the mutant across edits elsewhere."""
+def try_mutants(
+    chosen: dict[str, Callable[[Mutant], float]], *, tests: Sequence[Path], verdicts: Verdicts, show: Callable[[str], None]
+) -> None:
+    """Fill in the verdicts on the mutants of these modules; the functions give the seconds of tests to try, 0 for none.
 
-    file: str
-    change: str
-    number: int
-
-    def variant(self) -> Variant:
-        """The package with this change. Raises whatever the changed module raises when loaded."""
-        _, tree = next(islice(_mutated(self.file), self.number, None))
-        return load({self.file: tree})
-
-
-def mutants() -> Iterator[Mutant]:
-    """Every mutant of every target, in the order of the source."""
-    for file in TARGETS:
-        for number, (change, _) in enumerate(_mutated(file)):
-            yield Mutant(file=file, change=change, number=number)
-
-
-def _mutated(file: str) -> Iterator[tuple[str, ast.Module]]:
-    """Each change of a file, with the tree that holds it until the next one is asked for: a copy for each would take long."""
-    tree = ast.parse(source(file))
-    for statement in _statements(tree, TARGETS[file] or _definitions(tree)):
-        for change in _mutants_of(statement):
-            yield change, tree
-
-
-def _definitions(tree: ast.Module) -> tuple[str, ...]:
-    return tuple(node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
-
-
-def _statements(tree: ast.Module, names: tuple[str, ...]) -> Iterator[ast.stmt]:
-    """The simple statements and the heads of compound ones in the named definitions; docstrings and signatures left out."""
-    for name in names:
-        for definition in ast.walk(_definition(tree, name)):
-            if isinstance(definition, ast.FunctionDef):
-                yield from _in_scope(definition.body)
+    `tests` are files of tests, relative to the current folder. Raises RuntimeError in a process that has imported the package.
+    """
+    if PACKAGE in sys.modules:
+        raise RuntimeError(f"{PACKAGE} is imported already: try mutants in a process of their own")
+    _load_before()
+    known = MeasuredFiles(verdicts.folder / "measured.json")
+    missing = known.missing(tests)
+    if missing:
+        show(f"running {len(missing)} test files without a change")
+        known.add(missing, {name: Measured(**found) for name, found in _in_child(lambda send: _measure(missing, send))})
+    selection = Selection(known.all(tests))
+    to_be_loaded: dict[str, set[str]] = defaultdict(set)
+    tried = _in_child(lambda send: _try_in_place(chosen, selection, verdicts, send))
+    for number, (module, name, killed_by, loads) in enumerate(tried):
+        if number % 100 == 0:
+            verdicts.save()
+        if loads:
+            to_be_loaded[module].add(name)
+        else:
+            verdicts.add(Verdict(module=module, name=name, killed_by=killed_by))
+            show(f"{module}: {name}: {killed_by or 'SURVIVES'}")
+    verdicts.save()
+    for module, names in to_be_loaded.items():
+        for mutant in mutants(module):
+            if mutant.name in names:
+                killed_by = _try_loaded(mutant, selection, chosen[module](mutant), verdicts.hint(mutant))
+                verdicts.add(Verdict(module=module, name=mutant.name, killed_by=killed_by))
+                show(f"{module}: {mutant.name}: {killed_by or 'SURVIVES'} (loaded)")
+        verdicts.save()
 
 
-def _in_scope(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    for statement in body:
-        if isinstance(statement, ast.If) and _only_rejects(statement):
-            yield from _in_scope(statement.orelse)
-        elif isinstance(statement, ast.If | ast.For | ast.With):
-            yield statement
-            yield from _in_scope([*statement.body, *getattr(statement, "orelse", [])])
-        elif not isinstance(statement, ast.AnnAssign | ast.Raise | ast.Import | ast.ImportFrom) and not _is_docstring(statement):
-            yield statement
+def _load_before() -> None:
+    for name in _LOADED_BEFORE:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    import torch
+
+    torch.set_num_threads(1)
 
 
-def _only_rejects(statement: ast.If) -> bool:
-    """Whether the branch does nothing but reject an argument."""
-    return isinstance(statement.body[-1], ast.Raise) and all(isinstance(s, ast.Assign | ast.Raise) for s in statement.body)
+# ---- children ----
 
 
-def _out_of_scope(node: ast.AST) -> bool:
-    return any(word in ast.unparse(node) for word in OUT_OF_SCOPE)
+def _in_child(run: Callable[[Callable[[Any], None]], None]) -> Iterator[Any]:
+    """What a child process sends while it runs the function; RuntimeError where it ends otherwise than by returning."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        code = 1
+        try:
+            with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+                run(lambda value: (pipe.write(json.dumps(value) + "\n"), pipe.flush()))  # type: ignore[func-returns-value]
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        for line in pipe:
+            yield json.loads(line)
+    if os.waitpid(child, 0)[1] != 0:
+        raise RuntimeError("a process of the mutation engine failed: see the messages above")
 
 
-def _definition(tree: ast.Module, name: str) -> ast.AST:
-    found: ast.AST = tree
-    for part in name.split("."):
-        body = getattr(found, "body", [])
-        found = next(node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part)
+def _fate(run: Callable[[Callable[[str], None]], int]) -> tuple[int, str]:
+    """How a child ends that runs the function, and the last test that it announced."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = _KILLED
+        try:
+            os.close(reader)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nothing, stream)
+            resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+            code = run(lambda test: (os.write(writer, f"{test}\n".encode()), None)[1])
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        announced = pipe.read().splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        how = "does not end" if -status in (signal.SIGPROF, signal.SIGALRM) else f"ends by {signal.Signals(-status).name}"
+        return _KILLED, f"{announced[-1]} {how}" if announced else how
+    return status, announced[-1] if announced else "the package does not load"
+
+
+class _Ending:
+    """A pytest plugin that ends the process where a test fails; what derives from it says what runs."""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """The first example that fails is enough: nobody reads a smaller one."""
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutation", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutation")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """A failure is all that is asked for: nothing is said about it."""
+        if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+            os._exit(_KILLED)
+
+
+def _run_tests(items: Sequence[pytest.Item], selection: Selection, announce: Callable[[str], None]) -> None:
+    """Each in a limited time, of the processor and of the clock."""
+    for item, following in zip(items, [*items[1:], None]):
+        seconds = selection.measured[item.nodeid].seconds
+        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * seconds)
+        signal.setitimer(signal.ITIMER_REAL, 120 + 40 * seconds)
+        announce(item.nodeid)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+
+# ---- tests without a change ----
+
+
+def _measure(files: Sequence[Path], send: Callable[[Any], None]) -> None:
+    measuring = Measuring()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 1)
+    pytest.main([*_PYTEST, "-k", f"not ({' or '.join(_IN_OTHER_PROCESSES)})", *map(str, files)], plugins=[measuring])
+    for name, found in measuring.measured.items():
+        send((name, asdict(found)))
+
+
+# ---- changes in place ----
+
+
+def _try_in_place(
+    chosen: dict[str, Callable[[Mutant], float]], selection: Selection, verdicts: Verdicts, send: Callable[[Any], None]
+) -> None:
+    """Send for each chosen mutant: its module, its name, what kills it, and whether it has to be loaded to be tried."""
+    at_import = _lines_run_at_import()
+    plugin = _InPlace(chosen, selection, verdicts, at_import, send)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 1)
+    files = sorted({name.partition("::")[0] for name in selection.measured})
+    pytest.main([*_PYTEST, *files], plugins=[plugin])
+
+
+def _lines_run_at_import() -> set[tuple[str, int]]:
+    """File and line of all that runs while the package is imported."""
+    lines: set[tuple[str, int]] = set()
+    root = str(path_of("").parent)
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        if not frame.f_code.co_filename.startswith(root):
+            return None
+        lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        importlib.import_module(PACKAGE)
+        importlib.import_module(f"{PACKAGE}.__main__")
+    finally:
+        sys.settrace(None)
+    return lines
+
+
+class _InPlace(_Ending):
+    """A pytest plugin that tries mutants in place of running tests."""
+
+    def __init__(
+        self,
+        chosen: dict[str, Callable[[Mutant], float]],
+        selection: Selection,
+        verdicts: Verdicts,
+        at_import: set[tuple[str, int]],
+        send: Callable[[Any], None],
+    ) -> None:
+        self._chosen = chosen
+        self._selection = selection
+        self._verdicts = verdicts
+        self._at_import = at_import
+        self._send = send
+        self._items: dict[str, pytest.Item] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Every chosen mutant in turn."""
+        self._items = {item.nodeid: item for item in session.items}
+        functions = {module: _functions(path_of(module)) for module in self._chosen}
+        gc.collect()
+        gc.freeze()  # children share the pages of all this
+        for module, seconds_for in self._chosen.items():
+            for mutant in mutants(module):
+                seconds = seconds_for(mutant)
+                if seconds > 0:
+                    killed_by, loads = self._try(mutant, functions[module], seconds)
+                    self._send((module, mutant.name, killed_by, loads))
+        return True
+
+    def _try(self, mutant: Mutant, functions: _Functions, seconds: float) -> tuple[str | None, bool]:
+        if mutant.function is None:
+            return None, True
+        names = self._selection.of(mutant, seconds, first=self._verdicts.hint(mutant))
+
+        def run(announce: Callable[[str], None]) -> int:
+            if not _change_in_place(mutant, functions):
+                return _TO_BE_LOADED
+            _run_tests([self._items[name] for name in names if name in self._items], self._selection, announce)
+            return _SURVIVES
+
+        code, last = _fate(run)
+        if code == _KILLED:
+            self._selection.noticed(mutant, last)
+            return last, False
+        runs_at_import = any((str(path_of(mutant.module)), line) in self._at_import for line in mutant.lines)
+        return None, code == _TO_BE_LOADED or runs_at_import
+
+
+_Functions = dict[tuple[str, int], list[FunctionType]]
+
+
+def _functions(path: Path) -> _Functions:
+    """All functions of a file that are loaded, by name and first line."""
+    found: _Functions = defaultdict(list)
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename == str(path):
+            found[thing.__code__.co_qualname, thing.__code__.co_firstlineno].append(thing)
     return found
 
 
-def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _mutants_of(statement: ast.stmt) -> Iterator[str]:
-    """Make each change in place, say what it is, and undo it."""
-    for node in [statement, *_expressions(statement)]:
-        if node is not statement and _out_of_scope(node):
+def _change_in_place(mutant: Mutant, functions: _Functions) -> bool:
+    """Give the loaded function the code or the default of the mutant; whether that can be done."""
+    done = False
+    for code in _codes(compile(mutant.tree, str(path_of(mutant.module)), "exec")):
+        if code.co_qualname != mutant.function:
             continue
-        for change in _changes(node):
-            before = _head(statement)
-            undo = change()
-            after = _head(statement)
-            if after != before:  # as in `x = None`
-                yield f"{before}  ->  {after}"
-            undo()
+        for function in functions.get((code.co_qualname, code.co_firstlineno), ()):
+            if function.__code__.co_freevars != code.co_freevars:
+                return False
+            if mutant.argument is not None:
+                _set_default(function, mutant.argument, mutant.default)
+            function.__code__ = code
+            done = True
+    return done
 
 
-def _expressions(statement: ast.stmt) -> Iterator[ast.AST]:
-    """Expressions in the statement itself, not in the statements of its body."""
-    for child in ast.iter_child_nodes(statement):
-        if not isinstance(child, ast.stmt):
-            yield from (node for node in ast.walk(child) if not isinstance(node, ast.stmt))
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
 
 
-def _head(statement: ast.stmt) -> str:
-    return ast.unparse(statement).splitlines()[0]
+def _set_default(function: FunctionType, argument: str, default: object) -> None:
+    if function.__kwdefaults__ and argument in function.__kwdefaults__:
+        function.__kwdefaults__ = function.__kwdefaults__ | {argument: default}
+        return
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = dict(zip(positional[::-1], (function.__defaults__ or ())[::-1])) | {argument: default}
+    function.__defaults__ = tuple(defaults[name] for name in positional if name in defaults)
 
 
-Change = Callable[[], Callable[[], None]]
+# ---- changes that have to be loaded ----
 
 
-def _changes(node: ast.AST) -> Iterator[Change]:
-    """Changes that can be made to this node in place; each returns how to undo it."""
-    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in _SWAPPED:
-        yield _setting(node, "op", _SWAPPED[type(node.op)]())
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in _SWAPPED:
-        yield _setting(node, "ops", [_SWAPPED[type(node.ops[0])]()])
-    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        yield _setting(node, "value", not node.value)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
-        yield _setting(node, "value", node.value + 1)
-    if isinstance(node, ast.IfExp):
-        yield _setting(node, "test", ast.UnaryOp(ast.Not(), node.test))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield _setting(node, "op", ast.UAdd())
-    if isinstance(node, ast.Expr | ast.Assign) or (isinstance(node, ast.Return) and node.value is not None):
-        yield from _changes_of_statement(node)
-    yield from _replaced_calls(node)
+def _try_loaded(mutant: Mutant, selection: Selection, seconds: float, hint: str | None) -> str | None:
+    """What kills a mutant whose package is loaded with the change, None if nothing does."""
+    names = selection.of_module(mutant, seconds, first=hint)
+
+    def run(announce: Callable[[str], None]) -> int:
+        sys.meta_path.insert(0, _Changed(mutant))
+        importlib.import_module(PACKAGE)
+        files = sorted({name.partition("::")[0] for name in names})
+        pytest.main([*_PYTEST, *files], plugins=[_Loaded(names, selection, announce)])
+        return _SURVIVES
+
+    code, last = _fate(run)
+    if code == _SURVIVES:
+        return None
+    selection.noticed(mutant, last)
+    return last
 
 
-def _changes_of_statement(node: ast.Expr | ast.Assign | ast.Return) -> Iterator[Change]:
-    """Drop the effect of a call, or give None where a value is stored or returned."""
-    if not (isinstance(node, ast.Expr) and "super().__init__" in ast.unparse(node)):
-        yield _setting(node, "value", ast.Constant(None))
+class _Loaded(_Ending):
+    """A pytest plugin that runs some tests, in their order."""
+
+    def __init__(self, names: list[str], selection: Selection, announce: Callable[[str], None]) -> None:
+        self._names = names
+        self._selection = selection
+        self._announce = announce
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Tests that cannot be collected notice the change."""
+        if report.failed:
+            self._announce(f"{report.nodeid} cannot be collected")
+            os._exit(_KILLED)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """The named tests alone."""
+        items = {item.nodeid: item for item in session.items}
+        _run_tests([items[name] for name in self._names if name in items], self._selection, self._announce)
+        return True
 
 
-def _replaced_calls(node: ast.AST) -> Iterator[Change]:
-    """Where a call of one tensor stands, f(x) becomes x."""
-    for field, value in ast.iter_fields(node):
-        entries = value if isinstance(value, list) else [value]
-        for position, child in enumerate(entries):
-            if not (isinstance(child, ast.Call) and len(child.args) == 1 and not child.keywords) or isinstance(
-                child.args[0], ast.Starred
-            ):
-                continue
-            if isinstance(value, list):
-                yield _setting(node, field, [*value[:position], child.args[0], *value[position + 1 :]])
-            else:
-                yield _setting(node, field, child.args[0])
+class _Changed(SourceFileLoader):
+    """Finds and loads the module of a mutant with the change in it, all others as ever."""
 
+    def __init__(self, mutant: Mutant) -> None:
+        name = f"{PACKAGE}.{mutant.module}" if mutant.module else PACKAGE
+        super().__init__(name, str(path_of(mutant.module)))
+        self._tree = mutant.tree
 
-def _setting(node: ast.AST, field: str, value: object) -> Change:
-    def change() -> Callable[[], None]:
-        before = getattr(node, field)
-        setattr(node, field, value)
-        return lambda: setattr(node, field, before)
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Answer for one module."""
+        return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
 
-    return change
+    def get_code(self, fullname: str) -> CodeType:
+        """The changed code."""
+        return compile(self._tree, self.path, "exec")

@@ -57,6 +57,11 @@ class Variant:
         return getattr(self.modules[file], name)
 
 
+def installed() -> Variant:
+    """The real package, as a variant without a change."""
+    return Variant(modules={file: importlib.import_module(f"{_REAL}.{file}") for file in FILES})
+
+
 def load(changes: Mapping[str, str | ast.Module]) -> Variant:
     """The variant in which the files named in `changes` have those texts or syntax trees.
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, StringConstraints
 
+from mgnet_leaderboard.records.known import OF_THE_DATA
 from mgnet_records.canonical import content_id
 from mgnet_records.fields import (
+    Argument,
     ArgumentName,
     Commit,
     ContentId,
@@ -39,14 +41,14 @@ from mgnet_records.run_result import (
     fault_of_counts,
     fault_of_dataset,
     fault_of_recipe,
+    fault_of_times,
     percent,
 )
 
 Contributor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
 # Everything that must be equal for two seeds to be comparable.
 IDENTITY = ("model", "model_args", "dataset", "recipe", "execution", "epochs", "commit", "dirty", "environment", "contributor")
-# Arguments that the data set decides: channels of the image, number of classes, size.
-OF_THE_DATA = {"in_chans", "num_classes", "img_size"}
 
 
 class SeedRun(Part):
@@ -67,10 +69,10 @@ class SeedSummary(Part):
     """What the runs amount to, in percent; computed again whenever a record is read."""
 
     seeds: Positive
-    accuracy_last_mean: float
-    accuracy_last_sd: float | None
-    accuracy_best_mean: float
-    images_per_second_median: float
+    accuracy_last_mean: Percent
+    accuracy_last_sd: Percent | None
+    accuracy_best_mean: Percent
+    images_per_second_median: Rate
 
 
 class Measured(Part):
@@ -84,7 +86,7 @@ class Measured(Part):
     id: ContentId
     model: Slug
     notation: Line | None
-    model_args: dict[ArgumentName, JsonValue]
+    model_args: Annotated[dict[ArgumentName, Argument], Field(max_length=100)]
     parameters: Positive
     dataset: DatasetPart
     recipe: RecipePart
@@ -213,23 +215,24 @@ def fault_of_measured(record: Measured) -> str | None:
     run_ids = [run.run_id for run in record.runs]
     if len(set(run_ids)) != len(run_ids):
         return "two seeds name one run"
+    if len({run.checkpoint_sha256 for run in record.runs}) != len(record.runs):
+        return "two seeds name one checkpoint; one training counts once"
     if (record.commit is None) != (record.dirty is None):
         return f"commit is {record.commit} but dirty is {record.dirty}; both are known or both are null"
     return (
-        _fault_of_runs(record.runs, record.dataset.n)
-        or fault_of_recipe(record.recipe, epochs=record.epochs)
+        fault_of_recipe(record.recipe, epochs=record.epochs)
         or fault_of_dataset(record.dataset, record.model_args)
+        or _fault_of_runs(record)
         or _fault_of_derived(record)
     )
 
 
-def _fault_of_runs(runs: Sequence[SeedRun], n: int) -> str | None:
-    for run in runs:
-        counts = CorrectCounts(n=n, correct_last=run.correct_last, correct_best=run.correct_best)
-        if fault := fault_of_counts(counts):
+def _fault_of_runs(record: Measured) -> str | None:
+    for run in record.runs:
+        counts = CorrectCounts(n=record.dataset.n, correct_last=run.correct_last, correct_best=run.correct_best)
+        fault = fault_of_counts(counts) or fault_of_times(run, dataset=record.dataset.name, epochs=record.epochs)
+        if fault:
             return f"seed {run.seed}: {fault}"
-        if datetime.fromisoformat(run.finished) < datetime.fromisoformat(run.started):
-            return f"seed {run.seed} finished before it started"
     return None
 
 

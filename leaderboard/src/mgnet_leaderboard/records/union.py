@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from mgnet_leaderboard.records.claims import Comparisons, DiscrepancyRegister
+from mgnet_leaderboard.records.known import fault_of_network, fault_of_recipe_name
 from mgnet_leaderboard.records.measured import Measured, fault_of_measured
 from mgnet_records import audit, certificate, demo
 from mgnet_records.audit import Audit
@@ -87,10 +88,16 @@ def _fault_of_verified(record: Verified) -> str | None:
 
 
 def fault_if_committed(record: Record) -> str | None:
-    """Why a sound record may still not be committed: nobody else could repeat it."""
+    """Why a sound record may still not be committed: nobody else could repeat it, or its names are not what they name."""
     if isinstance(record, Verified):
         return _fault_of_origin(record.report.commit, record.report.dirty)
-    return _fault_of_origin(record.commit, record.dirty) if isinstance(record, Measured) else None
+    if not isinstance(record, Measured):
+        return None
+    return (
+        _fault_of_origin(record.commit, record.dirty)
+        or fault_of_network(record.model, record.notation, record.model_args, record.parameters, record.dataset.name)
+        or fault_of_recipe_name(record.recipe.name, record.recipe.sha256)
+    )
 
 
 def _fault_of_origin(commit: str | None, dirty: bool | None) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from mgnet_leaderboard.board.rows import DATASET_ORDER, BoardRow, printed_ratio, tally
 from mgnet_leaderboard.records.architecture import grids_of
-from mgnet_leaderboard.records.measured import OF_THE_DATA, Measured, short_json, unusual_settings
+from mgnet_leaderboard.records.known import OF_THE_DATA
+from mgnet_leaderboard.records.measured import Measured, short_json, unusual_settings
 from mgnet_leaderboard.records.union import Verified
 from mgnet_leaderboard.site.svg.intervals import intervals_plot
 from mgnet_leaderboard.site.svg.plots import figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mgnet_leaderboard.records.measured import Measured
@@ -11,9 +11,16 @@ from mgnet_leaderboard.store.evidence import gathered
 from mgnet_leaderboard.store.folder import read_results
 from mgnet_records.errors import InputError
 
+# How far a contributor's clock may be ahead of ours.
+CLOCKS = timedelta(days=1)
 
-def check_contribution(head: Path, base: Path) -> list[str]:
-    """One line for each change, for the reviewer; InputError for a change that a contributor cannot make."""
+
+def check_contribution(head: Path, base: Path, *, now: datetime | None = None) -> list[str]:
+    """One line for each change, for the reviewer; InputError for a change that a contributor cannot make.
+
+    A new run finished before `now`, which is the clock's time unless it is given.
+    """
+    latest = (now or datetime.now(UTC)) + CLOCKS
     old = {path_of(record): record for record in read_results(base, committed=True)}
     new = {path_of(record): record for record in read_results(head, committed=True)}
     gathered(new.values())
@@ -22,27 +29,20 @@ def check_contribution(head: Path, base: Path) -> list[str]:
     lines = []
     for place in sorted(new):
         if new[place] != old.get(place):
-            lines.append(_changed(place, old.get(place), new[place]))
-    _reject_repeated_checkpoints(old.values(), new)
+            lines.append(_changed(place, old.get(place), new[place], latest))
     return lines
 
 
-def _reject_repeated_checkpoints(old: Iterable[Record], new: Mapping[str, Record]) -> None:
-    """One training counts once, also under another run id and another name: its checkpoint gives it away."""
-    known = {run.checkpoint_sha256: run.run_id for record in old if isinstance(record, Measured) for run in record.runs}
-    counted = set(known.values())
-    for place, record in new.items():
-        for run in record.runs if isinstance(record, Measured) else ():
-            if run.run_id not in counted and known.setdefault(run.checkpoint_sha256, run.run_id) != run.run_id:
-                first = known[run.checkpoint_sha256]
-                raise InputError(f"{place}: seed {run.seed} has the checkpoint of run {first}; one training counts once")
-
-
-def _changed(place: str, old: Record | None, new: Record) -> str:
+def _changed(place: str, old: Record | None, new: Record, latest: datetime) -> str:
     if not isinstance(new, Measured):
         raise InputError(f"{place}: only measured records are contributed as data; this file comes with the code")
     if new.contributor is None:
         raise InputError(f"{place}: names no contributor; write it with mgnet-leaderboard submit --contributor NAME")
+    for run in new.runs:
+        if datetime.fromisoformat(run.finished) > latest:
+            raise InputError(
+                f"{place}: seed {run.seed} finished {run.finished}, which is still to come; set the clock and run again"
+            )
     mean = f"{new.summary.accuracy_last_mean:.2f} % over {new.summary.seeds} seed(s)"
     if not isinstance(old, Measured):
         return f"new: {place}: {mean}"

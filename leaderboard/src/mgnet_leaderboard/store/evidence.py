@@ -30,7 +30,12 @@ class Evidence:
 
 
 def gathered(committed: Iterable[Record], local: Iterable[Record] = ()) -> Evidence:
-    """The records as evidence; InputError where two of them contradict each other. A committed record hides a local twin."""
+    """The records as evidence; InputError where two of them contradict each other. A committed record hides a local twin.
+
+    Two committed runs never have one checkpoint: one training counts once. Local runs may, since a training that is
+    repeated on one machine ends in equal bits.
+    """
+    committed = tuple(committed)
     placed = {path_of(record): record for record in local}
     own = {record.id for record in placed.values() if isinstance(record, Verified | Measured)}
     for record in committed:
@@ -47,6 +52,8 @@ def gathered(committed: Iterable[Record], local: Iterable[Record] = ()) -> Evide
         local=frozenset(own),
     )
     _reject_contradictions(evidence)
+    if fault := _fault_of_repeated_checkpoints(record for record in committed if isinstance(record, Measured)):
+        raise InputError(fault)
     return evidence
 
 
@@ -69,6 +76,20 @@ def _fault_of_run_ids(measured: Iterable[Measured]) -> str | None:
             if run.run_id in seen:
                 return f"{path_of(record)}: run {run.run_id} is already counted in {seen[run.run_id]}"
             seen[run.run_id] = path_of(record)
+    return None
+
+
+def _fault_of_repeated_checkpoints(committed: Iterable[Measured]) -> str | None:
+    """Another run id, seed or contributor does not make a second training of one checkpoint."""
+    seen: dict[str, tuple[str, str]] = {}
+    for record in committed:
+        for run in record.runs:
+            place, run_id = seen.setdefault(run.checkpoint_sha256, (path_of(record), run.run_id))
+            if run_id != run.run_id:
+                return (
+                    f"{path_of(record)}: seed {run.seed} has the checkpoint of run {run_id}, which is counted in {place}; "
+                    "one training counts once"
+                )
     return None
 
 

@@ -61,9 +61,14 @@ def read_standing(folder: Path) -> dict[str, Record]:
 
 
 def write_records(
-    records: Iterable[Record], into: Path, standing: Mapping[str, Record], *, left_out: Iterable[str] = ()
+    records: Iterable[Record],
+    into: Path,
+    standing: Mapping[str, Record],
+    *,
+    committed: bool = False,
+    left_out: Iterable[str] = (),
 ) -> Written:
-    """Write the records where they belong in `into`, which has the records `standing`.
+    """Write the records where they belong in `into`, which has the records `standing`; `committed` as in `read_results`.
 
     Raises InputError, with no file written, if a record contradicts itself or another one.
     """
@@ -71,7 +76,8 @@ def write_records(
     for record in records:
         if fault := fault_of(record):
             raise InputError(f"{path_of(record)}: {fault}")
-    gathered({**standing, **{path_of(record): record for record in records}}.values())
+    together = {**standing, **{path_of(record): record for record in records}}.values()
+    gathered(together if committed else (), together)
     written: list[Path] = []
     unchanged: list[Path] = []
     for record in records:

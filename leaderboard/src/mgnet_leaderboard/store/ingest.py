@@ -90,7 +90,7 @@ def submit(folder: Path, *, contributor: str, link: str | None, into: Path, cros
     standing = read_standing(into)
     if fault := _fault_of_standing(record, _counted_runs(standing.values())):
         raise InputError(f"{folder}: {fault}")
-    return write_records([_with_standing([record], standing)], into, standing)
+    return write_records([_with_standing([record], standing)], into, standing, committed=True)
 
 
 def _read(path: Path, found: Findings) -> None:

@@ -91,7 +91,7 @@ class Certificate(Part):
     notation: Line | None
     commit: Commit | None
     dirty: bool | None
-    versions: dict[Line, Line | None]
+    versions: Annotated[dict[Line, Line | None], Field(max_length=100)]
     kernel_backend: Line | None
     executions: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=64)]
     status: Literal["pass", "fail"]

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from mgnet_records.fields import Commit, Count, Line, Part, Positive, Sha256, Slug
+from mgnet_records.fields import LARGEST, Commit, Count, Line, Part, Positive, Sha256, Slug
 
 # One channel of a tensor as integers: value = entry * scale / 127, rounded, so that a frame costs a few hundred bytes.
 Level = Annotated[int, Field(ge=-127, le=127)]
 Channel = Annotated[tuple[Annotated[tuple[Level, ...], Field(min_length=1, max_length=32)], ...], Field(max_length=32)]
-Gap = Annotated[float, Field(ge=0)]
+Gap = Annotated[float, Field(ge=0, le=LARGEST)]
 Pixels = Annotated[tuple[Annotated[tuple[Count, ...], Field(min_length=1, max_length=32)], ...], Field(min_length=1, max_length=32)]
 
 
@@ -30,8 +30,8 @@ class Step(Part):
 class DemoGrid(Part):
     """The states of one grid, before the first and after each iteration; `u_scale` and `r_scale` undo the rounding."""
 
-    u_scale: Annotated[float, Field(gt=0)]
-    r_scale: Annotated[float, Field(gt=0)]
+    u_scale: Annotated[float, Field(gt=0, le=LARGEST)]
+    r_scale: Annotated[float, Field(gt=0, le=LARGEST)]
     steps: Annotated[tuple[Step, ...], Field(min_length=2, max_length=33)]
 
 
@@ -63,7 +63,7 @@ class DualityDemo(Part):
     notation: Line
     checkpoint_sha256: Sha256
     commit: Commit | None
-    versions: dict[Line, Line | None]
+    versions: Annotated[dict[Line, Line | None], Field(max_length=100)]
     dtype: Literal["float32", "float64"]
     channel: Count
     image: Image

@@ -82,6 +82,21 @@ Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # Per second.
 Rate = Annotated[float, Field(ge=0, le=1e9)]
 
+# Any value of a recipe or of a model's argument: numbers that a program can use, texts that hide nothing, no deep nesting.
+_Scalar = (
+    bool
+    | Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+    | Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+    | Annotated[
+        str,
+        StringConstraints(pattern=rf"^[^{_CONTROLS}\t\n{_INVISIBLE}<>]*$", max_length=200),
+        AfterValidator(_no_hidden_characters),
+    ]
+    | None
+)
+_Flat = _Scalar | Annotated[list[_Scalar], Field(max_length=1000)]
+Argument = _Flat | Annotated[list[_Flat], Field(max_length=1000)] | Annotated[dict[ArgumentName, _Flat], Field(max_length=100)]
+
 
 def is_slug(text: str) -> bool:
     """Whether a text may be a file name and a part of a URL."""

@@ -6,14 +6,15 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from mgnet_records.canonical import sha256_of
 from mgnet_records.datasets import DATA_SETS, not_the_full_set
 from mgnet_records.errors import InputError
 from mgnet_records.fields import (
+    Argument,
     ArgumentName,
     Commit,
     Count,
@@ -51,7 +52,7 @@ class RecipePart(Part):
 
     name: RecipeName
     sha256: Sha256
-    values: dict[Line, JsonValue]
+    values: Annotated[dict[ArgumentName, Argument], Field(max_length=100)]
 
 
 class Execution(Part):
@@ -84,7 +85,7 @@ class Environment(Part):
     python: Line
     torch: Line
     timm: Line
-    packages: dict[Line, Line]
+    packages: Annotated[dict[Line, Line], Field(max_length=100)]
     cuda: Line | None
     device: Line
     cpu: Line | None
@@ -111,7 +112,7 @@ class RunResult(Part):
     run_id: RunId
     model: Slug
     notation: Line | None
-    model_args: dict[ArgumentName, JsonValue]
+    model_args: Annotated[dict[ArgumentName, Argument], Field(max_length=100)]
     parameters: Positive
     dataset: DatasetPart
     recipe: RecipePart
@@ -172,7 +173,43 @@ def fault_of(result: RunResult) -> str | None:
         or fault_of_dataset(result.dataset, result.model_args)
         or fault_of_counts(result.test)
         or _fault_of_origin(result)
+        or fault_of_times(result, dataset=result.dataset.name, epochs=result.epochs)
     )
+
+
+class Timed(Protocol):
+    """What says how long a run took."""
+
+    @property
+    def started(self) -> str: ...
+    @property
+    def finished(self) -> str: ...
+    @property
+    def train_seconds(self) -> float: ...
+    @property
+    def images_per_second(self) -> float: ...
+
+
+def fault_of_times(run: Timed, *, dataset: str, epochs: int) -> str | None:
+    """Why times and speed of a run cannot be those of one run of so many epochs; None when they can."""
+    wall = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
+    if wall < 0:
+        return f"finished {run.finished}, before it started ({run.started})"
+    # Clocks are set while a run goes on, and times are written in whole seconds.
+    if run.train_seconds > 1.01 * wall + 5:
+        return f"trained for {run.train_seconds:g} s within the {wall:g} s from {run.started} to {run.finished}"
+    data = DATA_SETS.get(dataset)
+    if data is None:
+        return None
+    images = epochs * data.train_images
+    # A trainer may leave out the images that fill no batch; the seconds have three decimals, the speed has one.
+    slack = 0.02 * images + 0.05 * run.train_seconds + 0.0005 * run.images_per_second + 1
+    if abs(run.images_per_second * run.train_seconds - images) > slack:
+        return (
+            f"{run.images_per_second:g} images/s for {run.train_seconds:g} s are "
+            f"{run.images_per_second * run.train_seconds:.0f} images, but {epochs} epochs of {dataset} have {images}"
+        )
+    return None
 
 
 def fault_of_recipe(recipe: RecipePart, *, epochs: int) -> str | None:
@@ -212,8 +249,6 @@ def fault_of_counts(test: CorrectCounts) -> str | None:
 def _fault_of_origin(result: RunResult) -> str | None:
     if result.test.n != result.dataset.n:
         return f"tested {result.test.n} of {result.dataset.n} images"
-    if datetime.fromisoformat(result.finished) < datetime.fromisoformat(result.started):
-        return f"finished {result.finished}, before it started ({result.started})"
     if (result.commit is None) != (result.dirty is None):
         return f"commit is {result.commit} but dirty is {result.dirty}; both are known or both are null"
     return None

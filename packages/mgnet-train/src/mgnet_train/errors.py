@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mgnet_records.errors import ExitCode, InputError
+import sys
+from contextlib import suppress
+
+from mgnet_records.errors import ExitCode, InputError, printable
 
 
 class DataError(InputError):
@@ -27,3 +30,9 @@ class StoppedError(Exception):
     """A signal asked the run to stop. Everything is saved, and the same command resumes it."""
 
     exit_code = ExitCode.STOPPED
+
+
+def note(message: str) -> None:
+    """Print one line on standard error: something that is no error and that the user should know."""
+    with suppress(OSError, ValueError):  # standard error may be gone with the terminal
+        print(f"note: {printable(message)}", file=sys.stderr, flush=True)

@@ -18,10 +18,13 @@ ML_CSC_PAPER = ("arXiv:1806.00701", "On Multi-Layer Basis Pursuit, Efficient Alg
 ALEXNET_PAPER = ("", "ImageNet Classification with Deep Convolutional Neural Networks")
 
 
-def final_size(tag: str, reduction: int) -> tuple[int, int]:
-    """Height and width of a feature that is smaller than this data set's images by `reduction`, rounding up."""
+def final_size(tag: str, reduction: int, *, rounds_up: bool = True) -> tuple[int, int]:
+    """Height and width of a feature that is smaller than this data set's images by `reduction`.
+
+    Padded convolutions of stride 2 round up, 2x2 max-pools round down.
+    """
     _, height, width = BY_TIMM_TAG[tag].input_size
-    return -(-height // reduction), -(-width // reduction)
+    return (-(-height // reduction), -(-width // reduction)) if rounds_up else (height // reduction, width // reduction)
 
 
 def model_cfg(

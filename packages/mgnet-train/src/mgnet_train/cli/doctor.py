@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.config.run_spec import current_code
     from mgnet_train.runs.folder import writable_folder
     from mgnet_train.runs.result import environment
-    from mgnet_train.tracking.uri import check_store, store_uri
+    from mgnet_train.tracking.store import Store, StoreError, unreachable
+    from mgnet_train.tracking.uri import store_name
 
     found = environment(torch.device("cpu"))
     print(f"python {found.python}, torch {found.torch}, timm {found.timm}, {found.cpu}, {torch.get_num_threads()} threads")
@@ -42,8 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         writable_folder(arguments.runs)
         print(f"{shutil.disk_usage(arguments.runs).free / 2**30:.1f} GiB free in {arguments.runs}")
-        check_store(store_uri(arguments.runs))
-        print(f"MLflow store {store_uri(arguments.runs)} can be reached")
+        with Store(arguments.runs) as store:
+            store.check()
+        print(f"MLflow store {store_name(arguments.runs)} can be used")
+    except StoreError as error:
+        print(f"PROBLEM {unreachable(arguments.runs, error, 'or train with --track later')}")
+        return ExitCode.FAILED
     except InputError as error:
         print(f"PROBLEM {error}")
         return ExitCode.FAILED
@@ -52,13 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_data(data_dir: Path) -> None:
     from mgnet_records.datasets import DATA_SETS
-    from mgnet_train.data.loading import PACKAGES
+    from mgnet_train.data.loading import PACKAGES, load_dataset
 
-    for name, data in DATA_SETS.items():
-        if name == "digits" or (data_dir / name).is_dir():
+    for name in DATA_SETS:
+        try:
+            load_dataset(name, data_dir)
             print(f"data set {name}: found")
-        else:
-            print(f"data set {name}: missing, put {data.files} into {data_dir / name}")
+        except InputError as error:
+            print(error)
     for prefix, package in PACKAGES.items():
         missing = "" if find_spec(package) else f"missing {package}, install mgnet-train[{prefix}]"
         print(f"source {prefix}/NAME for imagenet: {missing or 'can be read'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from mgnet_train.errors import StoppedError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
     _open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     words = _joined(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser().parse_args(words, argparse.Namespace(words=words))
     try:

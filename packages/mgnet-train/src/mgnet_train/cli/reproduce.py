@@ -19,6 +19,7 @@ from mgnet_train.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mgnet_records.provenance import CodeState
     from mgnet_train.config.run_spec import RunSpec
 
 _ONLY_HERE = ("--sbatch", "--submitit", "--sbatch-arg")
@@ -40,6 +41,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--sbatch", type=positive, metavar="TASKS", help="print a Slurm array script of so many tasks")
     parser.add_argument("--submitit", type=positive, metavar="TASKS", help="submit so many tasks (needs mgnet-train[slurm])")
     parser.add_argument(
+        "--commit",
+        metavar="STATE",
+        help="reject the start when the code is in another state than this commit, or COMMIT+dirty; tasks of a cluster get that of "
+        "their submission, since runs of another commit are other runs",
+    )
+    parser.add_argument(
         "--sbatch-arg",
         action="append",
         default=[],
@@ -58,33 +65,42 @@ def run(arguments: argparse.Namespace) -> int:
     from mgnet_train.data.loading import reject_useless_source
     from mgnet_train.experiments.launch import array_script, checked_options, submit
     from mgnet_train.experiments.reproduce import distinct_runs, plan, plan_lines, table_lines
+    from mgnet_train.runs.lock import require_shared_locks
     from mgnet_train.train.distributed import choose_device
 
     options = checked_options([option or "--" for option in arguments.sbatch_arg])  # argparse makes [] of a value "--"
     if options and not (arguments.sbatch or arguments.submitit):
         raise InputError("--sbatch-arg is for what goes to Slurm: give --sbatch TASKS or --submitit TASKS too")
+    code = current_code()
+    if arguments.commit not in (None, _named(code)):
+        raise InputError(
+            f"the code is at {_named(code)} and --commit says {arguments.commit}, so these would be other runs: check out that "
+            "state, or submit again"
+        )
     planned = plan(
         arguments.target,
         recipe=arguments.recipe,
         overrides=recipe_overrides(arguments),
         seeds=arguments.seeds,
-        code=current_code(),
+        code=code,
         device=choose_device(arguments.device, None).type,
         execution=execution_of(arguments),
     )
     runs = distinct_runs(planned)
     reject_useless_source(arguments.source, [spec.dataset for spec in runs])
     tasks = min(arguments.sbatch or arguments.submitit or 1, len(runs))
+    if tasks > 1:
+        require_shared_locks(arguments.runs)
     needs = {"cpus": arguments.workers + 1, "gpu": arguments.device != "cpu", "options": options}
     if arguments.sbatch:
-        script = array_script(_task_command(arguments), tasks=tasks, folder=Path.cwd(), **needs)
+        script = array_script(_task_command(arguments, code), tasks=tasks, folder=Path.cwd(), **needs)
         sys.stdout.buffer.write(os.fsencode(script + "\n"))  # a path need not be text
         return ExitCode.DONE
     print("\n".join(plan_lines(planned, arguments.runs, rate=arguments.rate)), flush=True)
     if arguments.dry_run:
         return ExitCode.DONE
     if arguments.submitit:
-        submit(_task_command(arguments), tasks=tasks, folder=arguments.runs / "submitit", **needs)
+        submit(_task_command(arguments, code), tasks=tasks, folder=arguments.runs / "submitit", **needs)
         print(f"submitted {tasks} tasks; watch them with `mgnet-train status --runs {arguments.runs}`")
         return ExitCode.DONE
     failed = _on_every_gpu(arguments) or _here(arguments, runs)
@@ -112,11 +128,17 @@ def _on_every_gpu(arguments: argparse.Namespace) -> bool:
     return any(run_in_parallel([[*_own_command(arguments), "--device", f"cuda:{i}"] for i in range(torch.cuda.device_count())]))
 
 
-def _task_command(arguments: argparse.Namespace) -> list[str]:
-    """This command for a task of a cluster, with as many workers as the processors that it asks for are meant for."""
+def _task_command(arguments: argparse.Namespace, code: CodeState) -> list[str]:
+    """This command for a task of a cluster: with the state of the code, and with the workers that its processors are for."""
     command = _own_command(arguments)
-    is_given = any(word.partition("=")[0] == "--workers" for word in command)
-    return command if is_given else [*command, "--workers", str(arguments.workers)]
+    given = {word.partition("=")[0] for word in command}
+    for option, value in (("--workers", str(arguments.workers)), ("--commit", _named(code))):
+        command += [] if option in given else [option, value]
+    return command
+
+
+def _named(code: CodeState) -> str:
+    return "unknown" if code.sha is None else code.sha + ("+dirty" if code.dirty else "")
 
 
 def _own_command(arguments: argparse.Namespace) -> list[str]:

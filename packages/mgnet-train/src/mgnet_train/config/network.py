@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import mgnet_models
 from mgnet_models.nn.classifier import InitScheme, Network
+from mgnet_records.datasets import DataSetInfo
 from mgnet_records.errors import InputError, unknown
 from mgnet_train.config.execution import Form, Recompute
 from mgnet_train.data.rng import stream_seed
@@ -130,6 +131,32 @@ def check_size(network: nn.Module, size: tuple[int, int]) -> None:
             mgnet_models.check_image_size(network.notation, network.stem_kind, size)
         except ValueError as error:
             raise InputError(str(error)) from None
+
+
+def check_fits(network: nn.Module, data: DataSetInfo, size: tuple[int, int], *, what: str) -> None:
+    """Raise InputError when the network cannot classify images of a data set, of (height, width) pixels. `what` names it.
+
+    One image goes through it in eval mode, which changes nothing in it.
+    """
+    channels, own = data.input_size[0], "name its own data set with --data"
+    found = getattr(network, "num_classes", data.num_classes)
+    if found != data.num_classes:
+        raise InputError(f"{what} distinguishes {found} classes and {data.key} has {data.num_classes}: {own}")
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(1, channels, *size))
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None and first.in_channels != channels:
+            raise InputError(f"{what} takes images of {first.in_channels} channels and {data.key} has {channels}: {own}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{what} cannot take images of {data.key}, {channels} x {size[0]} x {size[1]}: {reason}") from None
+    finally:
+        network.train(was_training)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (1, data.num_classes):
+        raise InputError(f"{what} gives {shape} for an image, not {data.num_classes} logits: use another network")
 
 
 def parameters_of(network: nn.Module) -> int:

@@ -79,7 +79,7 @@ class TrainLoader(Protocol):
     images: int
     steps: int
     corrupt_files: set[str]
-    """Where the image files are that this process could not decode so far."""
+    """The image files that this process could not decode so far, with the reason of each; printable."""
 
     def epoch(self, epoch: int, *, first_step: int) -> Iterator[Batch]:
         """The batches of one epoch from `first_step` on; a step's images do not depend on where one starts."""

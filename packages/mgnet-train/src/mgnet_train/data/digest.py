@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset
+from mgnet_train.data.reading import CorruptFileError, why
 from mgnet_train.errors import DataError
 
 _AT_ONCE = 4096
@@ -16,10 +17,11 @@ _AT_ONCE = 4096
 def contents_sha256(data: StreamedDataset, *, threads: int, between: Callable[[], object]) -> str:
     """Digest of split, label and content of every image, in their order, so it is the same for folder, shards and rows.
 
-    `between` is called every 4,096 images and may raise to abort. Raises DataError for a file that cannot be read.
+    A corrupt file, which nobody can read, counts as such in the digest. `threads` read, at least one. `between` is called every
+    4,096 images and may raise to abort. Raises DataError when the disk fails.
     """
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
         for split, files in (("train", data.train), ("val", data.test)):
             for first in range(0, len(files), _AT_ONCE):
                 between()
@@ -32,5 +34,7 @@ def contents_sha256(data: StreamedDataset, *, threads: int, between: Callable[[]
 def _digest(files: ImageFiles, index: int) -> str:
     try:
         return hashlib.sha256(files.encoded(index)).hexdigest()
+    except CorruptFileError:
+        return "corrupt"
     except OSError as error:
-        raise DataError(f"{files.location(index)} cannot be read ({error.strerror}): get it again") from None
+        raise DataError(f"{files.location(index)} {why(error)}: get it again") from None

@@ -1,7 +1,7 @@
 """Loaders of images that worker processes read from files, in the order of the epoch and with stateless augmentation.
 
 A corrupt file is never replaced in a test: it counts as a wrong answer. In training the next good image of the same class
-takes its place. Both are counted and named.
+takes its place. Both are counted and named, with the reason.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from mgnet_records.errors import InputError
+from mgnet_records.errors import InputError, printable
 from mgnet_train.config.recipe import Recipe
 from mgnet_train.data.augment import Normalize
 from mgnet_train.data.dataset import Batch
-from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset, decode
+from mgnet_train.data.decoding import CorruptImageError, decode
+from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset
+from mgnet_train.data.reading import why
 from mgnet_train.data.rng import epoch_order, stream_seed
+from mgnet_train.data.workers import batches
 from mgnet_train.errors import DataError
 from mgnet_train.train.distributed import Processes
 
 # A run stops when more than this share of the training images is corrupt: then the data set is not what it should be.
 _CORRUPT_LIMIT = 0.001
 Sample = tuple[Tensor | None, int, str | None]
-"""An image, or None where there is none to be had; its label; and where the corrupt file is, if there was one."""
+"""An image, or None where there is none to be had; its label; and which file is corrupt and why, if there was one."""
 
 
 class _TrainingFiles(Dataset[Sample]):
@@ -48,14 +51,14 @@ class _TrainingFiles(Dataset[Sample]):
         return image, int(self._files.labels[index]), corrupt
 
     def _read(self, index: int) -> tuple[Tensor | None, str | None]:
-        image = _read(self._files, index)
+        image, corrupt = _read(self._files, index)
         if image is not None:
             return image, None
         # The next images of the class, around its end to its beginning, until one can be decoded.
         same = np.flatnonzero(self._files.labels == self._files.labels[index])
         others = np.roll(same, -int(np.searchsorted(same, index)))[1:]
-        images = (_read(self._files, int(other)) for other in others)
-        return next((image for image in images if image is not None), None), self._files.location(index)
+        images = (_read(self._files, int(other))[0] for other in others)
+        return next((image for image in images if image is not None), None), corrupt
 
 
 class _TestFiles(Dataset[Sample]):
@@ -64,17 +67,19 @@ class _TestFiles(Dataset[Sample]):
         self._transform = v2.Compose([v2.Resize(256 * size[0] // 224, antialias=True), v2.CenterCrop(size)])
 
     def __getitem__(self, index: int) -> Sample:
-        image, label = _read(self._files, index), int(self._files.labels[index])
-        if image is None:
-            return None, label, self._files.location(index)
-        return self._transform(image), label, None
+        (image, corrupt), label = _read(self._files, index), int(self._files.labels[index])
+        return None if image is None else self._transform(image), label, corrupt
 
 
-def _read(files: ImageFiles, index: int) -> Tensor | None:
+def _read(files: ImageFiles, index: int) -> tuple[Tensor | None, str | None]:
+    """An image, or None and which file is corrupt and why."""
     try:
-        return decode(files.encoded(index))
-    except OSError:
-        return None
+        return decode(files.encoded(index)), None
+    except CorruptImageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = why(error)
+    return None, printable(f"{files.location(index)} ({reason})")
 
 
 class FileTrainLoader:
@@ -98,7 +103,7 @@ class FileTrainLoader:
         size, processes = self._batch_size, self._processes
         wholes = [sequence[step * size : (step + 1) * size] for step in range(first_step, self.steps)]
         mine = [[(epoch, index) for index in whole[processes.rank :: processes.world]] for whole in wholes]
-        loader = _loader(self._files, mine, self._size, self._workers, processes)
+        loader = _batches(self._files, mine, self._size, self._workers, processes)
         for whole, part, (images, labels, corrupt) in zip(wholes, mine, loader):
             self._note(corrupt)
             if len(labels) < len(part):
@@ -128,24 +133,17 @@ class FileEvalLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         self.corrupt = 0
-        for images, labels, corrupt in _loader(self._files, self._batches, self._size, self._workers, self._processes):
+        for images, labels, corrupt in _batches(self._files, self._batches, self._size, self._workers, self._processes):
             self.corrupt += len(corrupt)
             self.corrupt_files.update(corrupt)
             if len(labels):
                 yield self._normalize(images.to(self._processes.device)), labels.to(self._processes.device)
 
 
-def _loader(
-    files: Dataset[Sample], batches: list[list[Any]], size: tuple[int, int], workers: int, processes: Processes
-) -> DataLoader[Any]:
-    return DataLoader(
-        files,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=partial(_collate, size),
-        pin_memory=processes.device.type == "cuda",
-        worker_init_fn=_worker_ignores_signals,
-    )
+def _batches(
+    files: Dataset[Sample], indices: list[list[Any]], size: tuple[int, int], workers: int, processes: Processes
+) -> Iterator[Any]:
+    return batches(files, indices, collate=partial(_collate, size), workers=workers, pin_memory=processes.device.type == "cuda")
 
 
 def _collate(size: tuple[int, int], samples: list[Sample]) -> tuple[Tensor, Tensor, list[str]]:
@@ -157,11 +155,3 @@ def _collate(size: tuple[int, int], samples: list[Sample]) -> tuple[Tensor, Tens
         torch.tensor([label for _, label in read], dtype=torch.int64),
         [location for _, _, location in samples if location is not None],
     )
-
-
-def _worker_ignores_signals(worker: int) -> None:
-    """The training decides when to stop; a worker that dies first would look like an error."""
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)

@@ -32,7 +32,7 @@ from mgnet_train.runs.folder import (
 )
 from mgnet_train.runs.journal import JOURNAL, Journal, Record, read_records
 from mgnet_train.runs.lock import LOCK, FolderLock
-from mgnet_train.tracking.client import LINK
+from mgnet_train.tracking.store import LINK
 from mgnet_train.tracking.uploader import LOCK as UPLOADER_LOCK
 from mgnet_train.tracking.uploader import LOG, OFFSET
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from mgnet_train.errors import BusyError
 from mgnet_train.runs.folder import open_plain, require_plain
 
 LOCK = "lock"
+MOUNTS = Path("/proc/self/mountinfo")
 _DEADLINE = 300.0
 
 _held: set[int] = set()
@@ -105,4 +107,39 @@ def _acquired(file: int, path: Path) -> bool:
 
 
 def _no_locks(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be locked ({error.strerror}): its file system has no flock, so use --runs on one that has")
+    where = f"its file system ({file_system(path)})"
+    return InputError(f"{path} cannot be locked ({error.strerror}): {where} has no flock, so use --runs on one that has")
+
+
+def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
+    """Type and place of a file's file system, as "nfs4 at /home"; "of unknown type" where the system does not say."""
+    mount = _mount_of(path, mounts)
+    return "of unknown type" if mount is None else f"{mount[1]} at {mount[0]}"
+
+
+def require_shared_locks(path: Path, *, mounts: Path = MOUNTS) -> None:
+    """Raise InputError when locks on the file system of `path` do not reach other machines, as its mount options say."""
+    mount = _mount_of(path, mounts)
+    local = set() if mount is None else mount[2] & {"localflock", "nolock", "local_lock=flock", "local_lock=all"}
+    if local:
+        raise InputError(
+            f"{path} is on {file_system(path, mounts=mounts)}, mounted with {', '.join(sorted(local))}: its locks do not reach "
+            "other machines, so two tasks would train one run; use --runs on another file system, or one task"
+        )
+
+
+def _mount_of(path: Path, mounts: Path) -> tuple[str, str, set[str]] | None:
+    """Mount point, type and options of the file system that holds `path`; None when that is not known."""
+    found = []
+    try:
+        for line in mounts.read_text(errors="surrogateescape").splitlines():
+            # proc(5): id, parent, device, root, mount point, options, optional fields, "-", type, source, options
+            before, after = (part.split(" ") for part in line.split(" - ", 1))
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before[4])
+            found.append((point, after[0], {*before[5].split(","), *after[2].split(",")}))
+    except (OSError, ValueError, IndexError):  # not Linux
+        return None
+    whole = path.resolve()
+    inside = [mount for mount in found if whole.is_relative_to(mount[0])]
+    # The deepest one; of several at one place, the last hides the others.
+    return max(enumerate(inside), key=lambda numbered: (len(numbered[1][0]), numbered[0]))[1] if inside else None

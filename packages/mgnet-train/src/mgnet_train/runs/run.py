@@ -34,6 +34,8 @@ from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.digest import contents_sha256
 from mgnet_train.data.loaders import Dataset, make_eval_loader, make_train_loader
 from mgnet_train.data.loading import load_dataset
+from mgnet_train.data.untracked import note_untracked
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.errors import DivergedError, StoppedError
 from mgnet_train.runs.callbacks import RunCallbacks
 from mgnet_train.runs.checkpoint import Checkpoints
@@ -53,8 +55,8 @@ from mgnet_train.runs.lock import FolderLock
 from mgnet_train.runs.progress import Progress
 from mgnet_train.runs.result import environment, read_result, write_result
 from mgnet_train.runs.signals import StopRequest
+from mgnet_train.tracking.store import check_store
 from mgnet_train.tracking.uploader import start_uploader, unsent
-from mgnet_train.tracking.uri import check_store, store_uri
 from mgnet_train.train.distributed import Processes, start_processes
 from mgnet_train.train.feasibility import require_trainable
 from mgnet_train.train.precision import Executor, apply_global_settings
@@ -63,6 +65,7 @@ from mgnet_train.train.trainer import Trainer
 Value = TypeVar("Value")
 
 _UPLOADER_SECONDS = 90.0
+_SILENT_SECONDS = 2.0
 _CERTIFY_SECONDS = 300.0  # other processes wait meanwhile, at most ten minutes
 
 
@@ -96,6 +99,8 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
         raise InputError(
             f"the run is for {spec.execution.device} and this process is on {processes.device.type}: name one with --device"
         )
+    if spec.code.dirty and processes.is_main:
+        note_untracked(options.data_dir)
     data = load_dataset(spec.dataset, options.data_dir, source=options.source, workers=options.workers)
     # 3. The network, in a process that is set up for the execution.
     apply_global_settings(spec.execution)
@@ -104,8 +109,8 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     require_trainable(network, spec.recipe, data, processes=processes.world)
     # 4. The run.
     runs = writable_folder(options.runs)
-    if options.track == "now" and not options.allow_unreachable_store and not folder.exists():
-        check_store(store_uri(runs))
+    if options.track == "now" and not options.allow_unreachable_store:
+        _on_main(processes, lambda: None if folder.exists() else check_store(runs))
     return Run(spec, options, processes, folder, data, network).train()
 
 
@@ -185,7 +190,7 @@ class Run:
             keep=lambda: self._kept(config, journal),
         )
         result = self._to_the_end(callbacks, config, journal, progress)
-        is_sent = uploader is not None and _wait(uploader)
+        is_sent = uploader is not None and _wait(uploader, stop, progress) and not unsent(self._folder)
         return Outcome(folder=self._folder, result=result, was_finished=False, is_sent=is_sent)
 
     def _open(self) -> Opened:
@@ -222,9 +227,10 @@ class Run:
             write_state(self._folder, "running", epoch=self._trainer.epoch)
         status, state, code, message = "FAILED", "failed", ExitCode.FAILED, ""
         try:
-            self._trainer.run(callbacks)
-            if self._trainer.last_test is None:  # killed between the last checkpoint and the result
-                self._trainer.last_test = self._trainer.evaluate(lambda: callbacks.poll(self._trainer, in_test=True))
+            with worker_failures():
+                self._trainer.run(callbacks)
+                if self._trainer.last_test is None:  # killed between the last checkpoint and the result
+                    self._trainer.last_test = self._trainer.evaluate(lambda: callbacks.poll(self._trainer, in_test=True))
             result = self._result(config, progress)
             status, state, code = "FINISHED", "finished", ExitCode.DONE
             return result
@@ -235,6 +241,9 @@ class Run:
             state, code = "diverged", end.exit_code
             message = f"{end}; the last good checkpoint is in {self._folder}: train again with a smaller --lr"
             raise DivergedError(message) from None
+        except InputError as end:
+            code, message = end.exit_code, str(end)
+            raise
         except KeyboardInterrupt:  # a second Ctrl-C, which does not wait for the end of the step
             status, state, code = "KILLED", "stopped", ExitCode.STOPPED
             message = f"interrupted in epoch {self._trainer.epoch + 1}; the same command goes on from the last checkpoint"
@@ -297,19 +306,7 @@ class Run:
         return result
 
     def _on_main(self, work: Callable[[], Value]) -> Value:
-        """What `work` returns on the main process, on every process; an InputError of it is raised on every process."""
-        value: Any = None
-        error: InputError | None = None
-        if self._processes.is_main:
-            try:
-                value = work()
-            except InputError as raised:
-                error = raised
-        value, error = self._processes.broadcast((value, error))
-        if error is not None:
-            raise error
-        result: Value = value
-        return result
+        return _on_main(self._processes, work)
 
     def _require_same_start(self, config: dict[str, Any]) -> None:
         """Raise InputError when the first start was on other data or by another execution."""
@@ -415,12 +412,35 @@ def _require_same_execution(folder: Path, first: ExecutionRecord, spec: RunSpec)
         raise InputError(f"{folder} was started with {difference}: give the first ones, or another folder with --runs")
 
 
-def _wait(uploader: subprocess.Popen[bytes]) -> bool:
-    """Wait a while for the uploader to finish; it goes on by itself if that is not enough."""
-    try:
-        return uploader.wait(_UPLOADER_SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        return False
+def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
+    """What `work` returns on the main process, on every process; an InputError of it is raised on every process."""
+    value: Any = None
+    error: InputError | None = None
+    if processes.is_main:
+        try:
+            value = work()
+        except InputError as raised:
+            error = raised
+    value, error = processes.broadcast((value, error))
+    if error is not None:
+        raise error
+    result: Value = value
+    return result
+
+
+def _wait(uploader: subprocess.Popen[bytes], stop: StopRequest, progress: Progress) -> bool:
+    """Wait a while for the uploader, and no longer once somebody asks to stop; it goes on by itself."""
+    begin, is_told = time.monotonic(), False
+    while uploader.poll() is None:
+        waited = time.monotonic() - begin
+        if stop.asked or waited > _UPLOADER_SECONDS:
+            progress.say("the uploader goes on sending to MLflow by itself")
+            return False
+        if waited > _SILENT_SECONDS and not is_told:
+            progress.say(f"trained; sending the rest to MLflow, for at most {_UPLOADER_SECONDS:.0f} s (Ctrl-C: do not wait for it)")
+            is_told = True
+        time.sleep(0.05)
+    return uploader.returncode == 0
 
 
 def _check_certifiable(folder: Path, *, is_finished: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 RUN_ID_TAG = "mgnet.run_id"
 _DESCRIPTION = "mlflow.note.content"
+_LONGEST_DESCRIPTION = 5000  # of a tag, in every version of MLflow
 
 EXPERIMENT_TAGS = {
     _DESCRIPTION: (
@@ -38,7 +39,7 @@ def tags(config: dict[str, Any]) -> dict[str, str]:
         "mgnet.dirty": {True: "true", False: "false", None: "unknown"}[config["dirty"]],
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": "mgnet-train",
-        _DESCRIPTION: describe(config),
+        _DESCRIPTION: describe(config)[:_LONGEST_DESCRIPTION],
     }
     if config["commit"]:
         found_by["mlflow.source.git.commit"] = config["commit"]

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 import mgnet_models
 from mgnet_records.errors import InputError
 from mgnet_train.config.execution import Execution
+from mgnet_train.config.network import check_fits
 from mgnet_train.data.dataset import EvalLoader
 from mgnet_train.data.loaders import Dataset, make_eval_loader
 from mgnet_train.data.loading import load_dataset
-from mgnet_train.errors import DataError
+from mgnet_train.data.workers import worker_failures
 from mgnet_train.train.distributed import Processes, start_processes
 from mgnet_train.train.precision import Executor, apply_global_settings
 
@@ -81,35 +82,21 @@ def evaluate_checkpoint(
     """
     data = load_dataset(dataset, data_dir, source=source, workers=workers)
     network = load_network(path, data)
-    if not len(data.test):
-        raise DataError(f"data set {dataset} has no test images: get it again, or give another folder with --data-dir")
     processes = start_processes(device)
     execution = execution.resolved(processes.device.type)
     apply_global_settings(execution)
     executor = Executor(execution, processes.device)
     images = make_eval_loader(data, batch_size=256, processes=processes, workers=workers)
-    counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
+    with worker_failures():
+        counts = evaluate(executor.prepare(network), images, classes=data.info.num_classes, executor=executor, processes=processes)
     return counts, sorted(images.corrupt_files)
 
 
-@torch.no_grad()
 def load_network(path: Path, data: Dataset) -> nn.Module:
     """The network of a checkpoint, in evaluation mode. Raises InputError when it cannot be read or is for other images."""
     try:
         network = mgnet_models.load_checkpoint(path)
     except ValueError as error:
         raise InputError(str(error)) from None
-    size = (data.info.input_size[0], *data.size)
-    try:
-        logits = network(torch.zeros(2, *size))
-    except (RuntimeError, ValueError, IndexError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(
-            f"{path} does not take the images {size} of {data.name} ({why}): name its own data set with --data"
-        ) from None
-    classes = logits.shape[-1] if isinstance(logits, Tensor) and logits.ndim == 2 else "no"
-    if classes != data.info.num_classes:
-        raise InputError(
-            f"{path} distinguishes {classes} classes and {data.name} has {data.info.num_classes}: name its own data set with --data"
-        )
+    check_fits(network, data.info, data.size, what=str(path))
     return network

@@ -91,7 +91,7 @@ def _trained_once(network: nn.Module, data: Dataset, *, images: int) -> object:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):  # of the copy neither weights nor random numbers are seen again
         try:
             return deepcopy(network).train()(blank)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             why = " ".join(str(error).split())
             raise InputError(
                 f"{type(network).__name__} cannot be trained on images {tuple(blank.shape[1:])} of {data.name} ({why}): use "

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mgnet_records.errors import printable
+from mgnet_train.data.decoding import MOST_BYTES
 from mgnet_train.data.imagenet.images import ImageFiles, stem
+from mgnet_train.data.reading import CorruptFileError, read_file
 from mgnet_train.errors import DataError
 
 _SPLITS = {"train": "train", "val": "validation"}
@@ -37,28 +40,31 @@ def find_rows(folder: Path, split: str, *, cache: Path) -> ImageFiles:
 
 class _RowFiles(ImageFiles):
     def __init__(self, reader: Any, source: str) -> None:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         self._reader, self._source = reader, source
         table = reader.dataset.with_format("arrow")[:]  # mapped into memory, no image is read
         paths = pc.fill_null(pc.struct_field(table["image"], "path"), "").to_pylist()
         names = np.array([stem(path.encode()) for path in paths], dtype=np.bytes_)
+        if not pa.types.is_integer(table["label"].type):
+            raise TypeError(f"the column label is {table['label'].type}, not whole numbers")
         labels = pc.fill_null(table["label"], -1).to_numpy().astype(np.int64)
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(table["image"], "bytes")), 0).to_numpy()
         self._rows = np.lexsort((names, labels))
         self.labels, self._names, self._sizes = labels[self._rows], names[self._rows], sizes[self._rows]
 
     def encoded(self, index: int) -> bytes:
-        try:
-            image, _ = self._reader[int(self._rows[index])]
-        except (AssertionError, TypeError):  # a row with neither content nor path
-            raise FileNotFoundError(self.location(index)) from None
-        with image:
-            content: bytes = image.read()
-        return content
+        image = self._reader.dataset[int(self._rows[index])]["image"] or {}  # as timm's reader, which would wait for a FIFO
+        if image.get("bytes"):
+            content: bytes = image["bytes"]
+            return content
+        if not image.get("path"):
+            raise CorruptFileError("has neither content nor path")
+        return read_file(Path(image["path"]), most=MOST_BYTES)
 
     def location(self, index: int) -> str:
-        return f"{self._source}: row {self._rows[index]}"
+        return printable(f"{self._source}: row {self._rows[index]}")
 
     def names(self) -> Iterable[bytes]:
         return self._names

@@ -1,4 +1,4 @@
-"""Data sets of encoded images, too many for memory: what every kind of storage must offer, and decoding one image.
+"""Data sets of encoded images, too many for memory: what every kind of storage must offer.
 
 Images are sorted by class and then by name, wherever they are stored. So their indices, and with them the order of an epoch
 and the digest, belong to the data set: the same files train to the same bits from a folder, from shards and from rows.
@@ -11,18 +11,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from mgnet_records.datasets import DATA_SETS, DataSetInfo
 from mgnet_train.errors import DataError
-
-IMAGE_SUFFIXES = ("jpeg", "jpg", "png")
 
 
 class ImageFiles(ABC):
@@ -39,7 +33,7 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def location(self, index: int) -> str:
-        """Where one image is stored, for messages."""
+        """Where one image is stored, for messages; printable."""
 
     @abstractmethod
     def names(self) -> Iterable[bytes]:
@@ -47,7 +41,7 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def sizes(self) -> Iterable[int]:
-        """The size of each image's file in bytes."""
+        """The size of each image's file in bytes; -1 for one that is there by name only."""
 
 
 class StreamedDataset:
@@ -89,6 +83,8 @@ class StreamedDataset:
 
     def _checked(self, split: str) -> ImageFiles:
         files, classes = self._find(split), self.info.num_classes
+        if not len(files):
+            raise DataError(f"{self.name} has no images in its split {split}: get its files again")
         wrong = np.flatnonzero((files.labels < 0) | (files.labels >= classes))
         if len(wrong):
             location, label = files.location(int(wrong[0])), files.labels[wrong[0]]
@@ -99,12 +95,3 @@ class StreamedDataset:
 def stem(file: bytes) -> bytes:
     """A file's name without folder and suffix."""
     return os.path.splitext(os.path.basename(file))[0]
-
-
-def decode(content: bytes) -> Tensor | None:
-    """An encoded image as (3, height, width) uint8 RGB, whatever its mode; None when it is corrupt."""
-    try:
-        with Image.open(BytesIO(content)) as image:
-            return transforms.pil_to_tensor(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

@@ -17,19 +17,24 @@ from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mgnet_records.errors import InputError
 from mgnet_records.files import write_bytes
-from mgnet_train.data.imagenet.images import IMAGE_SUFFIXES
+from mgnet_train.data.decoding import IMAGE_SUFFIXES, MOST_BYTES
+from mgnet_train.data.imagenet.names import is_passed_over
+from mgnet_train.data.reading import open_file, why
+from mgnet_train.data.workers import batches
 from mgnet_train.errors import DataError
 
 _BLOCK = 512
+_LARGEST_HEADER = 2**20
+_LARGEST_LABEL = 32
+_LABEL = re.compile(rb"\s*[0-9]{1,9}\s*")
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset's rule: the key ends at the first dot of the file's name
 
 
@@ -52,7 +57,8 @@ def index_of(paths: Sequence[Path], *, workers: int) -> ShardIndex:
     try:
         states = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     except OSError as error:
-        raise DataError(f"{error.filename} is missing: get the shard") from None
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise DataError(f"{error.filename} {reason}: get the shard") from None
     state = hashlib.sha256(repr(states).encode()).hexdigest()
     kept = _cache() / f"{hashlib.sha256(repr([str(path.resolve()) for path in paths]).encode()).hexdigest()[:16]}.npz"
     index = _read(kept, state)
@@ -86,15 +92,9 @@ def _write(kept: Path, state: str, index: ShardIndex) -> None:
 
 def _scan_all(paths: Sequence[Path], workers: int) -> ShardIndex:
     print(f"scanning {len(paths)} shards in {paths[0].parent}, once", file=sys.stderr)
-    loader = DataLoader(
-        _Shards(paths),
-        batch_size=None,
-        num_workers=min(workers, len(paths)),
-        collate_fn=lambda found: found,
-        generator=torch.Generator(),  # or it would draw from the global one
-    )
     samples = []
-    for number, found in enumerate(loader):
+    scanned = batches(_Shards(paths), collate=lambda found: found, workers=min(workers, len(paths)))
+    for number, found in enumerate(scanned):
         if isinstance(found, str):
             raise DataError(found)
         samples += [(number, *sample) for sample in found]
@@ -121,15 +121,17 @@ class _Shards(Dataset[Any]):
         path = self._paths[number]
         try:
             return _scan(path)
-        except (OSError, tarfile.TarError) as error:
-            return f"{path} is no whole tar file ({error}): get it again, not compressed"
         except DataError as error:
             return str(error)
+        except OSError as error:
+            return f"{path} {why(error)}: get it again"
+        except Exception as error:  # tarfile passes on what a corrupt header makes it do
+            return f"{path} is no whole tar file ({error}): get it again, not compressed"
 
 
 def _scan(path: Path) -> list[_Sample]:
     samples = []
-    with tarfile.open(path, "r:") as tar, path.open("rb") as shard:
+    with open_file(path, most=sys.maxsize) as shard, _tar(shard) as tar:
         for key, parts in groupby(_members(tar), key=lambda member: member[0]):
             files = {suffix: member for _, suffix, member in parts}
             image = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), None)
@@ -138,9 +140,9 @@ def _scan(path: Path) -> list[_Sample]:
             if image is None or "cls" not in files:
                 lacks = "label (.cls)" if image is not None else f"image (.{', .'.join(IMAGE_SUFFIXES)})"
                 raise DataError(f"{path}: {key} has no {lacks}: write the shard again")
-            shard.seek(files["cls"].offset_data)
-            label = _label(path, key, shard.read(files["cls"].size))
-            samples.append((os.fsencode(key), label, image.offset_data, image.size))
+            if image.size > MOST_BYTES or image.issparse():
+                raise DataError(f"{path}: {key} is sparse or larger than {MOST_BYTES:,} bytes: write the shard again")
+            samples.append((os.fsencode(key), _label(path, key, shard, files["cls"]), image.offset_data, image.size))
         # After a corrupt header, and at the end of a file truncated between two members, tarfile just stops:
         # a whole archive has an empty block there.
         shard.seek(tar.offset)
@@ -149,16 +151,35 @@ def _scan(path: Path) -> list[_Sample]:
     return samples
 
 
+def _tar(shard: BinaryIO) -> tarfile.TarFile:
+    headers: Any = _SmallReads(shard)
+    return tarfile.open(fileobj=headers, mode="r:")
+
+
+class _SmallReads:
+    """A shard as tarfile sees it: headers are read at once, and a corrupt one may ask for gigabytes."""
+
+    def __init__(self, shard: BinaryIO) -> None:
+        self._shard = shard
+        self.seek, self.tell = shard.seek, shard.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._shard.read(size)
+
+
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """Key, suffix and member for each file that belongs to a sample."""
     for member in tar:
         match = _KEY.match(member.name)
-        if member.isreg() and match:
+        if member.isreg() and match and not is_passed_over(member.name):
             yield match[1], match[2].lower(), member
 
 
-def _label(path: Path, key: str, content: bytes) -> int:
-    try:
-        return int(content)
-    except ValueError:
-        raise DataError(f"{path}: {key} has the label {content[:20]!r}, no number: write the shard again") from None
+def _label(path: Path, key: str, shard: BinaryIO, member: tarfile.TarInfo) -> int:
+    shard.seek(member.offset_data)
+    content = shard.read(min(member.size, _LARGEST_LABEL + 1))
+    if not _LABEL.fullmatch(content):
+        raise DataError(f"{path}: {key} has the label {content[:20]!r}, no number: write the shard again")
+    return int(content)

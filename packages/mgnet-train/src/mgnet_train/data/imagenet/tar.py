@@ -7,14 +7,21 @@ which a start began. Here every image is read from its offset in its shard, so t
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from mgnet_records.errors import printable
 from mgnet_train.data.imagenet.images import ImageFiles, stem
+from mgnet_train.data.imagenet.names import is_hidden
 from mgnet_train.data.imagenet.shard_index import ShardIndex, index_of
+from mgnet_train.data.reading import open_file, read_data_file
 from mgnet_train.errors import DataError
+
+_LARGEST_INFO = 2**26
 
 
 def find_shards(folder: Path, split: str, *, workers: int) -> ImageFiles:
@@ -40,12 +47,12 @@ class _ShardFiles(ImageFiles):
         self._shards, self._offsets, self._sizes = index.shards[order], index.offsets[order], index.sizes[order]
 
     def encoded(self, index: int) -> bytes:
-        with self._paths[self._shards[index]].open("rb") as shard:
+        with open_file(self._paths[self._shards[index]], most=sys.maxsize) as shard:
             shard.seek(self._offsets[index])
             return shard.read(self._sizes[index])
 
     def location(self, index: int) -> str:
-        return f"{self._paths[self._shards[index]]}: {self._keys[index].decode(errors='replace')}"
+        return printable(f"{self._paths[self._shards[index]]}: {os.fsdecode(self._keys[index])}")
 
     def names(self) -> Iterable[bytes]:
         return map(stem, self._keys)
@@ -58,18 +65,32 @@ def _shards(folder: Path, split: str) -> tuple[list[Path], list[int]]:
     """The shards of a split, and their numbers of images where the folder's info file has them."""
     from timm.data import create_dataset
 
-    if any((folder / name).exists() for name in ("_info.json", "info.json")):
+    infos = [folder / name for name in ("_info.json", "info.json") if os.path.lexists(folder / name)]
+    if infos:
+        read_data_file(infos[0], most=_LARGEST_INFO)  # timm would wait for a FIFO
         asked = {"train": "train", "val": "validation"}[split]
     else:
-        asked = "::".join(sorted(path.name for path in folder.glob("*.tar") if split in path.name))
+        asked = "::".join(_by_name(folder, split))
         # timm would warn that there is no info file; the names of the shards replace it.
         logging.getLogger("timm.data.readers.reader_wds").setLevel(logging.ERROR)
     if not asked:
         raise DataError(f"{folder} has neither _info.json nor shards with {split!r} in their names (*{split}*.tar): put them there")
     try:
-        found = create_dataset("wds/", root=str(folder), split=asked).reader.split_info
+        found = create_dataset("wds/", root=str(folder.resolve()), split=asked).reader.split_info
+        names, lengths = [folder / str(name) for name in found.filenames], [int(length) for length in found.shard_lengths]
     except Exception as error:  # an info file can be wrong in many ways
         raise DataError(f"{folder} cannot be opened by timm ({type(error).__name__}: {error}): get its info file again") from None
     if found.alt_label:
         raise DataError(f"{folder} keeps its labels as {found.alt_label!r}, not in .cls files: use shards of the plain data set")
-    return [folder / name for name in found.filenames], list(found.shard_lengths)
+    if not names or len({*names}) < len(names) or (infos and len(lengths) != len(names)):
+        raise DataError(f"{infos[0] if infos else folder} names no shards, one twice, or not the length of each: get it again")
+    return names, lengths
+
+
+def _by_name(folder: Path, split: str) -> list[str]:
+    other = {"train": "val", "val": "train"}[split]
+    names = sorted(path.name for path in folder.glob("*.tar") if split in path.name and not is_hidden(path.name))
+    for name in names:
+        if other in name:
+            raise DataError(f"{folder / name} has both 'train' and 'val' in its name: rename it, or write an _info.json")
+    return names
