@@ -88,6 +88,7 @@ class MsdCsc(Network):
             channels=widths[1:],
             finest=1,
         )
+        self.dilations = dilations
         self.init_weights()
 
 
