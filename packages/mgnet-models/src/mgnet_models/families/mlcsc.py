@@ -70,7 +70,7 @@ class MlCsc(Network):
         self.init_weights()
 
 
-def _create_mlcsc(name: str, pretrained: bool = False, **kwargs: Any) -> MlCsc:
+def _create_mlcsc(name: str, pretrained: bool, **kwargs: Any) -> MlCsc:
     grids = len(kwargs.get("plain", (1, 2)))
     return build_model_with_cfg(MlCsc, name, pretrained, feature_cfg=feature_cfg(grids, kwargs), **kwargs)
 
