@@ -171,7 +171,7 @@ _SENTENCES = [
     ),
     (
         "README.md",
-        "rounds or truncates to the printed digits in {fits} of them, lies within 1 % in {close} and is discrepant in {off}, each with its explanation",
+        "printed digits in {fits} of them, lies within 1 % in {close} and is discrepant in {off}, each with its explanation",
     ),
     ("README.md", "rounding ({rounded} rows fit) and truncating ({truncated})"),
     ("README.md", "({mgnets} of the {mgnet_rows} rows of MgNets fit, and {one_by_one} with the 1x1 kernels of the text)"),

@@ -70,6 +70,11 @@ class BoardRow:
         return display_name(self.dataset)
 
     @property
+    def dataset_known(self) -> bool:
+        """Whether the data set is one whose images and classes are known here."""
+        return self.dataset in DATA_SETS
+
+    @property
     def own(self) -> tuple[AuditedRow, ...]:
         """What the authors report of their own runs."""
         return tuple(claim for claim in self.reported if not claim.quoted)
