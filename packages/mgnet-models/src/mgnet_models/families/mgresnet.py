@@ -66,7 +66,7 @@ class ResidualGrid(nn.Module):
         kernel, stride, stride_B = _INTERPRETATIONS[pooling_B]
         if share_B:
             needed = blocks > 1 or not pooling or stride_B is not None
-            B = [conv(c, c, kernel=3, dd=dd) for _ in range(int(needed))]
+            B = [conv(c, c, kernel=3, dd=dd) for _ in range(needed)]
         else:
             start = conv(c_start, c, kernel=3, stride=2 if pooling else 1, dd=dd)
             B = [start, *(conv(c, c, kernel=3, dd=dd) for _ in range(blocks - 1))]
