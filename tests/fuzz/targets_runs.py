@@ -23,7 +23,7 @@ from mgnet_train.runs.integrity import finished_fault
 from mgnet_train.runs.journal import JOURNAL, Journal, Record, read_records
 from mgnet_train.runs.lock import LOCK, FolderLock, is_locked
 from mgnet_train.runs.result import read_result
-from mgnet_train.tracking.uploader import OFFSET, sent_bytes, unsent
+from mgnet_train.tracking.uploader import OFFSET, read_sent, unsent
 from records import documents
 
 IDENTITY = "5" * 64
@@ -152,20 +152,14 @@ def _offsets(draw: st.DrawFn) -> bytes:
     count = draw(st.integers(0, len(lines)))
     end = sum(len(line) for line in lines[:count])
     digest = lines[count - 1][-19:-3].decode()
-    text = draw(
-        st.sampled_from(
-            (
-                f"{end} {digest}",
-                f"{end + 1} {digest}",
-                f"{end}",
-                f"-{end} {digest}",
-                f"{end} {digest} 1",
-                f"{end}.0 {digest}",
-                f"{10**30} {digest}",
-            )
+    sound = {"run_id": "0" * 32, "bytes": end, "digest": digest}
+    other = draw(
+        st.one_of(
+            st.sampled_from([{"bytes": end + 1}, {"bytes": -end}, {"bytes": float(end)}, {"bytes": str(end)}, {"bytes": 10**30}]),
+            st.sampled_from([{"digest": None}, {"digest": digest[::-1]}, {"run_id": 1}, {"run_id": None}, {}]),
         )
     )
-    content = text.encode()
+    content = json.dumps(sound | other).encode()
     place = draw(st.integers(0, len(content)))
     return draw(
         st.sampled_from((content, content[:place] + b"1" + content[place + 1 :], content[:place], content + b"\n", b"\xff" * 5000))
@@ -174,14 +168,16 @@ def _offsets(draw: st.DrawFn) -> bytes:
 
 @target(_offsets(), nightly=5_000)
 def run_offset_file(content: bytes) -> None:
-    """The offset is one at which a line ends with the digest that the file says, or 0."""
+    """The offset is one at which a line ends with the digest that the file says, or nothing was sent."""
     (run() / OFFSET).write_bytes(content)
-    offset = sent_bytes(run())
-    assert unsent(run()) == (offset != len(original(JOURNAL)))
-    if offset:
-        line = original(JOURNAL)[:offset].splitlines()[-1]
-        assert int(content.split()[0]) == offset
-        assert json.loads(line)["digest"] == content.split()[1].decode()
+    sent = read_sent(run())
+    if sent is None:
+        assert unsent(run())
+        return
+    line = original(JOURNAL)[: sent.bytes].splitlines()[-1]
+    said = json.loads(content)
+    assert (said["run_id"], said["bytes"]) == (sent.run_id, sent.bytes)
+    assert json.loads(line)["digest"] == said["digest"]
 
 
 @target(

@@ -65,6 +65,10 @@ def test_a_class_alone_takes_colored_images_and_has_the_documented_classes_and_p
     assert nn.ReLU in kinds
     assert name == "MlCsc" or kinds & {nn.BatchNorm2d, BatchNormAct2d}
     assert model.grad_checkpointing is False
+    # Kaiming's normal is wider than the interval in which PyTorch's own rule draws.
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() >= 81:
+            assert (module.weight.abs() > module.weight[0].numel() ** -0.5).any()
 
 
 @pytest.mark.parametrize("name", SMALLEST)

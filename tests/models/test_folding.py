@@ -112,7 +112,7 @@ def test_the_folded_network_goes_to_onnx_without_a_normalization(tmp_path: Path)
 
 
 def test_group_normalization_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"GroupNorm1Act cannot be folded: .* needs BatchNorm with running statistics"):
+    with pytest.raises(ValueError, match=r"is a GroupNorm1Act, which cannot be folded: .* needs timm.s BatchNorm"):
         optimize_for_inference(timm.create_model("mgnet", notation="MgNet[2]-[4]-B^l", norm_layer="groupnorm1"))
 
 

@@ -202,7 +202,7 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics() -> Non
     "arguments, message",
     [
         ({"blocks": (2, 2)}, "give one positive entry for each grid"),
-        ({"blocks": (2, 0, 2, 2)}, "each entry must be at least 1"),
+        ({"blocks": (2, 0, 2, 2)}, "blocks=0: use a whole number from 1"),
         ({"share_B": True, "pooling_B": "lifted"}, "pooling_B='lifted' is unknown: use 'lift_s1'"),
         ({"pooling_B": "lift"}, "pooling_B='lift' is about a pooling block with shared B"),
         ({"stem": "mnist"}, "stem='mnist' is unknown"),

@@ -139,10 +139,10 @@ def test_small_networks_for_digits_are_made_by_arguments() -> None:
 @pytest.mark.parametrize(
     "network, arguments, message",
     [
-        (MsdCsc, {"growth": 0}, "growth=0: use at least 1"),
+        (MsdCsc, {"growth": 0}, "growth=0: use a whole number from 1"),
         (MsdCsc, {"norm": "old"}, "norm='old' is unknown: use 'new', 'all' or 'none'"),
         (MsdCsc, {"unfold": -1}, "unfold=-1 is no number of steps"),
-        (MlCsc, {"coding": ()}, "each needs at least one width"),
+        (MlCsc, {"coding": ()}, "coding=\\(\\): give a list"),
         (MlCsc, {"pursuit": "greedy"}, "pursuit='greedy' is unknown"),
     ],
     ids=["growth", "norm", "unfold", "no coding layer", "pursuit"],

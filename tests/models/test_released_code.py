@@ -1,10 +1,13 @@
 """Checkpoints in the layout of the authors' released code load, and every mismatch is an error that names the key."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,15 +96,84 @@ def test_a_saved_file_loads_without_unpickling_code(released_and_ours: tuple[Rel
         load_authors_checkpoint(ours, tmp_path / "nothing.pt")
 
 
-def test_the_file_that_the_released_training_script_saves_loads_too(
+CONTAINERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "train_mgnet.py": lambda state: {
+        "epoch": 3,
+        "model_state_dict": state,
+        "optimizer_state_dict": torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1).state_dict(),
+    },
+    "bare": lambda state: state,
+    "timm": lambda state: {"epoch": 3, "arch": "mgnet", "state_dict": state, "version": 2, "metric": 0.9},
+    "timm with averaged weights": lambda state: {
+        "state_dict": {key: torch.zeros_like(value) for key, value in state.items()},
+        "state_dict_ema": state,
+    },
+    "model": lambda state: {"model": state, "optimizer": {"state": {}, "param_groups": []}},
+}
+PREFIXES = ("", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "net.", "model.module.", "_fsdp_wrapped_module.")
+
+
+@pytest.mark.parametrize("name", ["released.pt", "released.pth", "released.pth.tar", "released.safetensors"])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_file_that_the_released_training_script_saves_loads_too_and_so_do_its_kin(
+    released_and_ours: tuple[Released, MgNet], container: str, name: str, tmp_path: Path
+) -> None:
+    released, ours = released_and_ours
+    for prefix in PREFIXES:
+        with torch.no_grad():
+            for tensor in ours.state_dict().values():
+                tensor.zero_()
+        state = {prefix + key: tensor.clone() for key, tensor in released.state_dict().items()}
+        if name.endswith("safetensors"):
+            save_file(state, tmp_path / name)
+        else:
+            torch.save(CONTAINERS[container](state), tmp_path / name)
+        load_authors_checkpoint(ours, tmp_path / name)
+        assert torch.equal(grids_of(ours)[2].A.weight, released.get_parameter("layer2.1.A.weight"))
+
+
+class Anything:
+    """What a pickle may hold and nobody should run."""
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "cannot be read"),
+        (b"no checkpoint", "cannot be read"),
+        (b"PK\x03\x04 cut", "cannot be read"),
+        ({"epoch": 3}, "holds no state dict"),
+        ({}, "holds no state dict"),
+        ([torch.zeros(1)], "holds no state dict"),
+        (torch.zeros(1), "holds no state dict"),
+        ({"model_state_dict": {"conv1.weight": [1.0]}}, "holds no state dict"),
+        ({"model": Anything()}, "cannot be read"),
+        ({"module.conv1.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)}, "two tensors are named 'conv1.weight'"),
+        ({"state_dict": {"conv2.weight": torch.zeros(1), "fc": torch.zeros(1)}}, "key 'conv1.weight' is missing"),
+    ],
+    ids=["empty", "text", "torn", "no weights", "nothing", "a list", "a tensor", "a list of numbers", "code", "twice", "others"],
+)
+def test_a_file_that_is_no_checkpoint_is_rejected_in_one_line(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "released.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_authors_checkpoint(timm.create_model("mgnet", notation="MgNet[1]-[4]-B^l"), path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_and_weights_of_a_diverged_training_are_rejected(
     released_and_ours: tuple[Released, MgNet], tmp_path: Path
 ) -> None:
     released, ours = released_and_ours
-    optimizer = torch.optim.SGD(released.parameters(), lr=0.1)
-    saved = {"epoch": 3, "model_state_dict": released.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
-    torch.save(saved, tmp_path / "released.pt")
-    load_authors_checkpoint(ours, tmp_path / "released.pt")
-    assert torch.equal(grids_of(ours)[2].A.weight, released.get_parameter("layer2.1.A.weight"))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_authors_checkpoint(ours, tmp_path)
+    released.fc.bias.data[1] = torch.nan
+    torch.save(released.state_dict(), tmp_path / "released.pt")
+    with pytest.raises(ValueError, match=r"head.fc.bias holds NaN or infinity"):
+        load_authors_checkpoint(ours, tmp_path / "released.pt")
 
 
 def test_timm_loads_such_a_file_as_pretrained_weights(tmp_path: Path) -> None:

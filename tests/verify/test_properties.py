@@ -10,13 +10,13 @@ from hypothesis import given, settings
 import mgnet_models  # noqa: F401, registers the names
 from mgnet_verify import MODEL_PROPERTIES, Example, Property
 from mgnet_verify.check.oracle import oracle_of
-from mgnet_verify.properties import FRESH_PROPERTIES, GDFI_PROPERTIES, RESNET_PROPERTIES
+from mgnet_verify.properties import FRESH_PROPERTIES
 from mgnet_verify.testing import Case, cases, holds, verify
 
 # Twenty properties times 15 networks are what two minutes allow beside the planted defects; longer profiles draw all of theirs.
 EXAMPLES = 15 if settings.get_current_profile_name() == "quick" else settings.default.max_examples
 
-ALL = (*MODEL_PROPERTIES, *FRESH_PROPERTIES, *RESNET_PROPERTIES, *GDFI_PROPERTIES)
+ALL = (*MODEL_PROPERTIES, *FRESH_PROPERTIES)
 
 
 @pytest.mark.parametrize("checked", MODEL_PROPERTIES, ids=str)

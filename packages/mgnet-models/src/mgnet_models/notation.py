@@ -9,25 +9,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from operator import index
+from typing import Literal, SupportsIndex, cast
 
 from mgnet_records.errors import shown
 
 StemKind = Literal["cifar", "imagenet"]
 
+# Larger networks are rejected at once; they would be built for minutes, or end in an allocation that fails.
+MAX_GRIDS = 32
+MAX_ITERATIONS = 4096  # of all grids together
+MAX_CHANNELS = 65_536
+MAX_WEIGHTS = 2**29  # of all convolutions together: 2 GiB in float32
+
 _EXAMPLE = "MgNet[2,2,2,2]-[256]-B^l"
 # Characters. The longest that a person writes has 100.
 _LONGEST = 1_000
-_TEXT = re.compile(r"mgnet \[(?P<nu>[^\[\]]*)\] - \[? (?P<channels>[^\[\]]*?) \]? - b\^(?P<index>l,i|l)".replace(" ", r"\s*"), re.I)
-_CHANNEL = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)|(\d+)")
-_NAME = re.compile(r"mgnet_(?P<nu>\d+(?:_\d+)*)_c(?P<channels>\d+(?:x\d+)?(?:_\d+(?:x\d+)?)*)_(?P<sharing>bli|bl)(?P<stem>_224)?")
+_TEXT = re.compile(
+    r"mgnet \[(?P<nu>[^\[\]]*)\] - \[? (?P<channels>[^\[\]]*?) \]? - b\^(?P<index>l,i|l)".replace(" ", r"\s*"), re.I | re.A
+)
+_CHANNEL = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)|(\d+)", re.A)
+_NAME = re.compile(
+    r"mgnet_(?P<nu>\d+(?:_\d+)*)_c(?P<channels>\d+(?:x\d+)?(?:_\d+(?:x\d+)?)*)_(?P<sharing>bli|bl)(?P<stem>_224)?", re.A
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notation:
     """One MgNet configuration, (3.8). `nu`, `c_u` and `c_f` have one entry for each grid.
 
-    Raises ValueError when a list has the wrong length or an entry is not a positive integer.
+    Raises ValueError when a list has the wrong length, an entry is not a positive integer, or the network is larger than
+    MAX_GRIDS, MAX_ITERATIONS, MAX_CHANNELS and MAX_WEIGHTS allow.
     """
 
     nu: tuple[int, ...]
@@ -36,6 +49,11 @@ class Notation:
     share_B: bool
 
     def __post_init__(self) -> None:
+        for field in ("nu", "c_u", "c_f"):
+            numbers = tuple(whole_number(field, entry) for entry in getattr(self, field))
+            object.__setattr__(self, field, numbers)  # NumPy's integers become Python's
+        if not isinstance(self.share_B, bool):
+            raise ValueError(f"share_B={shown(self.share_B)}: use True for B^l or False for B^{{l,i}}")
         if not self.nu:
             raise ValueError(f"nu=() names no grid: give one number of iterations for each grid, as in {_EXAMPLE}")
         for grid, nu in enumerate(self.nu, start=1):
@@ -44,12 +62,30 @@ class Notation:
         for field, channels in (("c_u", self.c_u), ("c_f", self.c_f)):
             if len(channels) != len(self.nu):
                 raise ValueError(
-                    f"{field}={list(channels)} has {len(channels)} entries for {len(self.nu)} grids: "
+                    f"{field}={shown(list(channels))} has {len(channels)} entries for {len(self.nu)} grids: "
                     f"give one for all grids or exactly {len(self.nu)}"
                 )
             for grid, c in enumerate(channels, start=1):
                 if c < 1:
                     raise ValueError(f"{field}={c} on grid {grid}: each grid needs at least one channel")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        iterations, channels = sum(self.nu), max(*self.c_u, *self.c_f)
+        if len(self.nu) > MAX_GRIDS:
+            raise ValueError(f"{len(self.nu)} grids: use at most {MAX_GRIDS}")
+        if iterations > MAX_ITERATIONS:
+            raise ValueError(
+                f"nu={shown(list(self.nu))} makes {shown(iterations)} iterations: use at most {MAX_ITERATIONS:,} on all grids"
+            )
+        if channels > MAX_CHANNELS:
+            raise ValueError(f"{shown(channels)} channels: use at most {MAX_CHANNELS:,} on a grid")
+        weights = sum(9 * u * f * (1 + (1 if self.share_B else nu)) for nu, u, f in zip(self.nu, self.c_u, self.c_f))
+        weights += sum(9 * a * b for c in (self.c_u, self.c_f) for a, b in pairwise(c))
+        if weights > MAX_WEIGHTS:
+            raise ValueError(
+                f"{shown(str(self))[1:-1]} has {weights:,} weights: use at most {MAX_WEIGHTS:,}, with fewer channels or with B^l"
+            )
 
     @classmethod
     def of(cls, notation: str | Notation) -> Notation:
@@ -115,6 +151,16 @@ def check_image_size(notation: Notation, stem: StemKind, size: tuple[int, int]) 
         )
 
 
+def whole_number(name: str, value: object) -> int:
+    """An integer of Python or NumPy as an int. Raises ValueError, which names the argument, for anything else, True included."""
+    try:
+        if type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        return index(cast(SupportsIndex, value))
+    except TypeError:
+        raise ValueError(f"{name}={shown(value)} is no whole number") from None
+
+
 def _plain(text: str) -> str:
     """The LaTeX spelling (math mode, \\ell, \\mathrm, braces) and the paper's 'l' brought to one ASCII spelling."""
     for command, letter in (("\\ell", "l"), ("\u2113", "l"), ("\\mathrm", ""), ("\\text", ""), ("\\,", "")):
@@ -126,7 +172,7 @@ def _plain(text: str) -> str:
 def _numbers(text: str, whole: str) -> tuple[int, ...]:
     entries = [entry.strip() for entry in text.split(",")]
     for entry in entries:
-        if not re.fullmatch(r"-?\d+", entry):
+        if not re.fullmatch(r"-?\d+", entry, re.A):
             raise ValueError(f"malformed notation {shown(whole)}: {entry!r} is not a number of iterations")
     return tuple(int(entry) for entry in entries)
 

@@ -61,16 +61,24 @@ class Summary:
 def summary(model: nn.Module, image: Sequence[int] | None = None) -> Summary:
     """Count `model` on an image (channels, height, width), by default the one of its timm configuration.
 
-    The model itself is not run or changed. A network without grids is counted by its top modules.
+    The model itself is not run or changed. A network without grids is counted by its top modules. Raises ValueError where a copy
+    of the network cannot run on the meta device: it reads a number, or a method of it is bound to the weights of the original.
     """
-    channels, height, width = image or cast(Any, model).pretrained_cfg["input_size"]
-    twin = copy.deepcopy(model).to("meta").eval()
+    channels, height, width = _image_of(model) if image is None else image
+    twin = _on_meta_device(model)
+    dtype = next((parameter.dtype for parameter in twin.parameters() if parameter.is_floating_point()), None)
     sizes: dict[str, tuple[int, int]] = {}
     parts = _parts(twin)
     for name, part in parts.items():
         part.register_forward_hook(partial(_note_size, sizes, name))
-    with FlopCounterMode(display=False, depth=_ALL_LEVELS) as counter, torch.no_grad():
-        twin(torch.empty(1, channels, height, width, device="meta"))
+    try:
+        with FlopCounterMode(display=False, depth=_ALL_LEVELS) as counter, torch.no_grad():
+            twin(torch.empty(1, channels, height, width, device="meta", dtype=dtype))
+    except (RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{type(twin).__name__} on {channels}x{height}x{width} cannot be counted on the meta device: {reason}"
+        ) from None
     flops = counter.get_flop_counts()
     network = type(twin).__name__
     return Summary(
@@ -90,6 +98,20 @@ def summary(model: nn.Module, image: Sequence[int] | None = None) -> Summary:
             for name, part in parts.items()
         ),
     )
+
+
+def _image_of(model: nn.Module) -> tuple[int, int, int]:
+    cfg = getattr(model, "pretrained_cfg", None)
+    if cfg is None:
+        raise ValueError(f"{type(model).__name__} says no image size: give image=(channels, height, width)")
+    return cast(tuple[int, int, int], cfg["input_size"])
+
+
+def _on_meta_device(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode. Tensors that pruning computes from others, which PyTorch does not copy, are made there."""
+    computed = {id(value): value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)}
+    memo: dict[int, Any] = {key: value.detach().to("meta") for key, value in computed.items()}
+    return copy.deepcopy(model, memo).to("meta").eval()
 
 
 def _parts(model: nn.Module) -> dict[str, nn.Module]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mgnet_models.catalogue.datasets import ALEXNET_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.stem import DataStem
+from mgnet_models.nn.arguments import as_depths, as_size_lists, as_sizes, check_common, check_flags, check_rates, check_sizes
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
 from mgnet_models.nn.layers import ConvLayer, NormAct, make_act, make_norm_act
 from mgnet_models.notation import StemKind
@@ -44,11 +45,17 @@ class PlainNetwork(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if len(widths) != len(kernels) or not all(widths):
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate)
+        check_sizes(stem_stride=stem_stride)
+        widths, kernels = as_size_lists("widths", widths), as_sizes("kernels", kernels)
+        check_flags(batch_norm=batch_norm)
+        if len(widths) != len(kernels):
             raise ValueError(f"widths={widths!r} and kernels={kernels!r}: give widths and one kernel size for each stage")
         dd = {"device": device, "dtype": dtype}
         act = make_act(act_layer)
-        sigma: NormAct = make_norm_act(norm_layer, act_layer, dd) if batch_norm else lambda _: act()
+        norm_act = make_norm_act(norm_layer, act_layer, dd)
+        sigma: NormAct = norm_act if batch_norm else lambda _: act()
         first, *rest = widths[0]
         # A first stage that is the stem alone is no grid of its own.
         stages: list[tuple[Sequence[int], int]] = [(rest, kernels[0])] if rest else []
@@ -96,7 +103,12 @@ class PreActNetwork(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if not blocks or len(blocks) != len(channels) or min(blocks) < 1:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(stem_channels=stem_channels)
+        blocks, channels = as_depths("blocks", blocks), as_sizes("channels", channels)
+        check_flags(bottleneck=bottleneck)
+        if len(blocks) != len(channels):
             raise ValueError(f"blocks={tuple(blocks)} and channels={tuple(channels)}: give one positive entry for each stage")
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
@@ -166,6 +178,9 @@ class TwoGroupAlexNet(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate)
+        check_sizes(hidden=hidden)
         dd = {"device": device, "dtype": dtype}
         act = make_act(act_layer)
 
@@ -231,7 +246,8 @@ _PLAIN: dict[str, dict[str, Any]] = {
 def _create_plain(name: str, pretrained: bool = False, **kwargs: Any) -> PlainNetwork:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PLAIN[name] | kwargs
-    grids = len(kwargs["widths"]) - (len(kwargs["widths"][0]) == 1)
+    widths = as_size_lists("widths", kwargs["widths"])
+    grids = len(widths) - (len(widths[0]) == 1)
     return build_model_with_cfg(PlainNetwork, name, pretrained, feature_cfg=feature_cfg(grids, kwargs), **kwargs)
 
 
@@ -262,7 +278,7 @@ _PREACT: dict[str, dict[str, Any]] = {
 def _create_preact(name: str, pretrained: bool = False, **kwargs: Any) -> PreActNetwork:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PREACT[name] | kwargs
-    return build_model_with_cfg(PreActNetwork, name, pretrained, feature_cfg=feature_cfg(len(kwargs["blocks"]), kwargs), **kwargs)
+    return build_model_with_cfg(PreActNetwork, name, pretrained, feature_cfg=feature_cfg(kwargs["blocks"], kwargs), **kwargs)
 
 
 def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any) -> TwoGroupAlexNet:

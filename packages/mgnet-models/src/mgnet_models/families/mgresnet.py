@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mgnet_models.catalogue.datasets import SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.stem import DataStem
+from mgnet_models.nn.arguments import as_depths, as_sizes, check_common, check_flags, check_rates
 from mgnet_models.nn.classifier import Network, feature_cfg
 from mgnet_models.nn.layers import DeviceDtype, NormAct, conv, make_act, make_norm, make_norm_act
 from mgnet_models.notation import StemKind
@@ -149,6 +150,10 @@ class MgResNet(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        blocks, channels = as_depths("blocks", blocks), as_sizes("channels", channels)
+        check_flags(share_A=share_A, share_B=share_B, preact=preact)
         _check(blocks, channels, share_B, pooling_B)
         dd = {"device": device, "dtype": dtype}
         norm_act, act = make_norm_act(norm_layer, act_layer, dd), make_act(act_layer)
@@ -185,10 +190,8 @@ class MgResNet(Network):
 
 
 def _check(blocks: Sequence[int], channels: Sequence[int], share_B: bool, pooling_B: str) -> None:
-    if not blocks or len(blocks) != len(channels):
+    if len(blocks) != len(channels):
         raise ValueError(f"blocks={tuple(blocks)} and channels={tuple(channels)}: give one positive entry for each grid to both")
-    if min(*blocks, *channels) < 1:
-        raise ValueError(f"blocks={tuple(blocks)} and channels={tuple(channels)}: each entry must be at least 1")
     if pooling_B not in get_args(PoolingB):
         raise ValueError(f"pooling_B={pooling_B!r} is unknown: use 'lift_s1', 'lift', 'proj1x1' or 'text'")
     if not share_B and pooling_B != "lift_s1":
@@ -219,7 +222,7 @@ def _create_mgresnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgRe
         "preact": match["preact"] is not None,
         "stem": "imagenet" if match["stem"] else "cifar",
     } | kwargs
-    return build_model_with_cfg(MgResNet, name, pretrained, feature_cfg=feature_cfg(len(kwargs["blocks"]), kwargs), **kwargs)
+    return build_model_with_cfg(MgResNet, name, pretrained, feature_cfg=feature_cfg(kwargs["blocks"], kwargs), **kwargs)
 
 
 def _cfg(tag: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch import nn
 
 from mgnet_models.catalogue.datasets import ML_CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
-from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind
+from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind, check_unfold
+from mgnet_models.nn.arguments import as_size_lists, as_sizes, check_common, check_flags, check_rates
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
 from mgnet_models.nn.layers import ConvLayer, make_act
 
@@ -43,8 +44,11 @@ class MlCsc(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if not coding or not plain or not all(plain):
-            raise ValueError(f"coding={tuple(coding)} and plain={plain!r}: each needs at least one width, and each stage of plain")
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate)
+        coding, plain = as_sizes("coding", coding), as_size_lists("plain", plain)
+        check_flags(fista=fista)
+        check_unfold(unfold)
         dd = {"device": device, "dtype": dtype}
         act = make_act(act_layer)
 
@@ -71,8 +75,7 @@ class MlCsc(Network):
 
 
 def _create_mlcsc(name: str, pretrained: bool = False, **kwargs: Any) -> MlCsc:
-    grids = len(kwargs.get("plain", (1, 2)))
-    return build_model_with_cfg(MlCsc, name, pretrained, feature_cfg=feature_cfg(grids, kwargs), **kwargs)
+    return build_model_with_cfg(MlCsc, name, pretrained, feature_cfg=feature_cfg(kwargs.get("plain", (1, 2)), kwargs), **kwargs)
 
 
 default_cfgs = generate_default_cfgs(

@@ -11,8 +11,9 @@ from torch import nn
 
 from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
-from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind
+from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind, check_unfold
 from mgnet_models.mgnet.stem import DataStem
+from mgnet_models.nn.arguments import as_depths, check_common, check_flags, check_rates, check_sizes
 from mgnet_models.nn.classifier import Network, feature_cfg
 from mgnet_models.nn.layers import conv, make_act, make_norm, make_norm_act
 
@@ -52,10 +53,14 @@ class MsdCsc(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        sizes = {"blocks": blocks, "layers": layers, "growth": growth, "stem_channels": stem_channels, "dilations": dilations}
-        for argument, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{argument}={size}: use at least 1")
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate)
+        check_sizes(blocks=blocks, layers=layers, dilations=dilations)
+        as_depths("blocks", [blocks])
+        as_depths("layers", [layers] * blocks)
+        check_sizes(growth=growth, stem_channels=stem_channels)
+        check_flags(fista=fista)
+        check_unfold(unfold)
         if norm not in ("new", "all", "none"):
             raise ValueError(f"norm={norm!r} is unknown: use 'new', 'all' or 'none'")
         dd = {"device": device, "dtype": dtype}
@@ -83,6 +88,7 @@ class MsdCsc(Network):
             channels=widths[1:],
             finest=1,
         )
+        self.dilations = dilations
         self.init_weights()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mgnet_models.catalogue.datasets import SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.stem import DataStem
+from mgnet_models.nn.arguments import as_depths, as_sizes, check_common, check_rates
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
 from mgnet_models.nn.layers import DeviceDtype, NormAct, conv, make_norm_act
 
@@ -53,7 +54,10 @@ class Plain(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if not convolutions or len(convolutions) != len(channels) or min(*convolutions, *channels) < 1:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate)
+        convolutions, channels = as_depths("convolutions", convolutions), as_sizes("channels", channels)
+        if len(convolutions) != len(channels):
             raise ValueError(
                 f"convolutions={tuple(convolutions)} and channels={tuple(channels)}: give one positive entry for each stage"
             )
@@ -86,8 +90,7 @@ _PAPER = ("arXiv:1512.03385", "Deep Residual Learning for Image Recognition")
 def _create_plain(name: str, pretrained: bool = False, **kwargs: Any) -> Plain:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PLAIN[name] | kwargs
-    stages = len(kwargs["convolutions"])
-    return build_model_with_cfg(Plain, name, pretrained, feature_cfg=feature_cfg(stages, kwargs), **kwargs)
+    return build_model_with_cfg(Plain, name, pretrained, feature_cfg=feature_cfg(kwargs["convolutions"], kwargs), **kwargs)
 
 
 default_cfgs = generate_default_cfgs(

@@ -17,6 +17,7 @@ from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size,
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.families.sparse_coding import Dictionary
 from mgnet_models.mgnet.stem import DataStem
+from mgnet_models.nn.arguments import as_depths, as_sizes, check_common, check_flags, check_rates
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
 from mgnet_models.nn.layers import DeviceDtype, NormAct, conv, make_act, make_norm
 
@@ -119,9 +120,13 @@ class ResCsc(Network):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        blocks, channels = as_depths("blocks", blocks), as_sizes("channels", channels)
+        check_flags(normalize=normalize)
         if variant not in ("A", "B"):
             raise ValueError(f"variant={variant!r} is unknown: use 'A', with the term D2 u, or 'B', without")
-        if not blocks or len(blocks) != len(channels) or min(*blocks, *channels) < 1:
+        if len(blocks) != len(channels):
             raise ValueError(f"blocks={tuple(blocks)} and channels={tuple(channels)}: give one positive entry for each stage")
         if list(channels) != sorted(channels):
             raise ValueError(f"channels={tuple(channels)} shrink: a padded skip can only add channels")
@@ -169,7 +174,7 @@ def _create_rescsc(name: str, pretrained: bool = False, **kwargs: Any) -> ResCsc
     kwargs = {"blocks": ((int(match[1]) - 2) // 6,) * 3} | kwargs
     # timm's builder takes `variant` for the name of the network.
     network = partial(ResCsc, variant=kwargs.pop("variant", "A"))
-    return build_model_with_cfg(network, name, pretrained, feature_cfg=feature_cfg(len(kwargs["blocks"]), kwargs), **kwargs)
+    return build_model_with_cfg(network, name, pretrained, feature_cfg=feature_cfg(kwargs["blocks"], kwargs), **kwargs)
 
 
 default_cfgs = generate_default_cfgs(

@@ -16,9 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgnet_models.nn.layers import DeviceDtype, NormAct
+from mgnet_models.nn.layers import DeviceDtype, NormAct, check_weights
+from mgnet_models.notation import MAX_ITERATIONS, whole_number
+from mgnet_records.errors import shown
 
 PursuitKind = Literal["layered", "global"]
+
+
+def check_unfold(unfold: object) -> None:
+    """Raises ValueError for what is no number of steps beyond the feed-forward one."""
+    if not 0 <= whole_number("unfold", unfold) <= MAX_ITERATIONS:
+        raise ValueError(
+            f"unfold={shown(unfold)} is no number of steps: use 0 for the feed-forward network, or 1 to {MAX_ITERATIONS:,}"
+        )
 
 
 class Dictionary(nn.Module):
@@ -43,6 +53,7 @@ class Dictionary(nn.Module):
         super().__init__()
         if identity and stride != 1:
             raise ValueError(f"stride={stride} with an identity block: codes and signals must have one size, use stride=1")
+        check_weights("a dictionary", atoms, c_signal, kernel, kernel)
         self.weight = nn.Parameter(torch.empty(atoms, c_signal, kernel, kernel, **dd))
         self.c_code = atoms + c_signal if identity else atoms
         self.atoms = atoms
@@ -139,8 +150,7 @@ class Pursuit(nn.Module):
         self, layers: Sequence[CodingLayer], unfold: int, pursuit: PursuitKind, fista: bool, transition: nn.Module | None = None
     ) -> None:
         super().__init__()
-        if unfold < 0:
-            raise ValueError(f"unfold={unfold} is no number of steps: use 0 for the feed-forward network, or 1, 2 ...")
+        check_unfold(unfold)
         if pursuit not in ("layered", "global"):
             raise ValueError(f"pursuit={pursuit!r} is unknown: use 'layered' or 'global'")
         self.transition = nn.Identity() if transition is None else transition

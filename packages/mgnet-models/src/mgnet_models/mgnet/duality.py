@@ -16,6 +16,7 @@ does not give:
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -74,6 +75,8 @@ class PreActGrid(nn.Module):
         self.grid = grid
         grid.transfer = None
         grid.A = _negated(grid.A)
+        if grid.last and grid.nu == 1:
+            grid.A.requires_grad_(True)  # a MgNet does not read it
         grid.last = False  # every A is evaluated, the last one too, since the network reads r
 
     def forward(self, r: Tensor) -> Tensor:
@@ -110,8 +113,15 @@ def to_preact_resnet(mgnet: MgNet) -> ModifiedPreActResNet:
     """The modified pre-act ResNet with the same residuals on every grid as `mgnet`, which is not changed.
 
     Its intermediates are r^{l,nu_l} = f^l - A^l * u^{l,nu_l}; see the top of this file for what the theorem gives and
-    what it does not. The mode (train, eval), device and dtype stay.
+    what it does not. The mode (train, eval), device and dtype stay. Raises ValueError for an A that is no plain nn.Conv2d
+    without bias, and for a weight that is computed at each call (pruned).
     """
+    for name, module in mgnet.named_modules():
+        if "forward" in vars(module) or any(isinstance(value, Tensor) for value in vars(module).values()):
+            raise ValueError(
+                f"{name} has a weight or a forward method that was replaced (pruned?): make it permanent, with "
+                "torch.nn.utils.prune.remove for instance, then convert"
+            )
     return ModifiedPreActResNet(copy.deepcopy(mgnet)).train(mgnet.training)
 
 
@@ -129,7 +139,7 @@ def to_mgnet(resnet: ModifiedPreActResNet, *, completed_by: MgNet) -> MgNet:
     mgnet = copy.deepcopy(completed_by).train(resnet.training)
     mgnet.load_state_dict(_mgnet_state(resnet), strict=False)
     with torch.no_grad():
-        for grid in cast(list[Grid], list(mgnet.grids)):
+        for grid in cast(Iterable[Grid], mgnet.grids):
             grid.A.weight.neg_()
     return mgnet
 
@@ -145,12 +155,20 @@ def _mgnet_state(resnet: ModifiedPreActResNet) -> dict[str, Tensor]:
 
 def _negated(A: nn.Module) -> NegatedConv2d:
     """A with the other sign, on the same parameter, which is negated in place."""
-    if not isinstance(A, nn.Conv2d) or "weight" not in A._parameters or A.bias is not None:
-        raise ValueError(
-            f"A is {A}, whose sign cannot be changed: give a network whose A are nn.Conv2d with plain weights, no bias"
-        )
+    is_plain = type(A).__module__.startswith(("torch.nn.", "mgnet_models.")) and "weight" in A._parameters
+    hooks = A._forward_hooks or A._forward_pre_hooks or A._backward_hooks or A._backward_pre_hooks
+    if (
+        not isinstance(A, nn.Conv2d)
+        or not is_plain
+        or A.bias is not None
+        or A.padding_mode != "zeros"
+        or A.dilation != (1, 1)
+        or hooks
+    ):
+        kind = "a Conv2d with bias, hooks, dilation or other padding" if is_plain else f"a {type(A).__name__}"
+        raise ValueError(f"A is {kind}, whose sign cannot be changed: give a network whose A are nn.Conv2d as they were built")
     negated = NegatedConv2d(A.in_channels, A.out_channels, 3, padding=1, bias=False, device="meta")
-    negated.weight = A.weight.requires_grad_(True)
+    negated.weight = A.weight
     with torch.no_grad():
         negated.weight.neg_()
     return negated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 from timm.layers import ClassifierHead
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from mgnet_models.mgnet.grid import Grid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
+from mgnet_models.mgnet.transfer import Transfer
+from mgnet_models.nn.arguments import check_common, check_flags, check_rates, check_sizes
 from mgnet_models.nn.classifier import GridNetwork
 from mgnet_models.nn.layers import make_norm_act
 from mgnet_models.notation import Notation, StemKind
@@ -43,6 +45,10 @@ class MgNet(GridNetwork):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(transfer_kernel=transfer_kernel)
+        check_flags(transfer_linear=transfer_linear)
         notation = Notation.of(notation)
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
@@ -73,9 +79,9 @@ class MgNet(GridNetwork):
         u, f = self.stem(x)
         u = u.contiguous()  # A is evaluated on it: all of the zero is needed
         fine: Grid | None = None
-        for grid in cast(list[Grid], list(self.grids)):
-            if grid.transfer is not None and fine is not None:
-                u, f = grid.transfer.feature_form(u, f, fine.A, grid.A)
+        for grid in cast(Iterable[Grid], self.grids):
+            if fine is not None:
+                u, f = cast(Transfer, grid.transfer).feature_form(u, f, fine.A, grid.A)
             u = grid.feature_iteration(u, f)
             fine = grid
         return u

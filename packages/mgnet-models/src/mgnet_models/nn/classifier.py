@@ -3,11 +3,14 @@
 # No `from __future__ import annotations`: torch.fx copies the annotations of `forward` into the code that it writes, and
 # TorchScript cannot read them as strings.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from timm.layers import ClassifierHead, get_device_dtype
 from torch import Tensor, fx, nn
+
+from mgnet_models.nn.arguments import check_classes, check_pool
+from mgnet_models.notation import MAX_ITERATIONS
 
 InitScheme = Literal["kaiming", "torch"]
 
@@ -115,7 +118,13 @@ class Network(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier on the device and in the dtype of the old network; the pooling stays unless given."""
+        """A new classifier on the device and in the dtype of the old network; the pooling stays unless given.
+
+        Raises ValueError for a number of classes or a pooling that means nothing, and changes nothing then.
+        """
+        check_classes(num_classes)
+        if global_pool is not None:
+            check_pool(global_pool)
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, **get_device_dtype(self))
 
@@ -186,13 +195,17 @@ class GridNetwork(Network):
         last.freeze_unread()
 
 
-def feature_cfg(grids: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def feature_cfg(grids: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What timm's builder needs for `features_only`: all grids, each a module of its own.
+
+    `grids` is their number, or a list with an entry for each; the constructor, called later, refuses what is neither.
 
     Feature extraction by hooks runs the whole network instead: the state that a cut network ends with is a tuple, of
     which timm's hook wrapper asks the device.
     """
-    return {"out_indices": tuple(range(grids)), "flatten_sequential": kwargs.get("feature_cls") != "hook"}
+    count = len(grids) if isinstance(grids, Sized) else grids
+    indices = tuple(range(min(count, MAX_ITERATIONS))) if isinstance(count, int) else (0,)
+    return {"out_indices": indices, "flatten_sequential": kwargs.get("feature_cls") != "hook"}
 
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:

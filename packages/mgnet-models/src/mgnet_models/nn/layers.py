@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -11,11 +12,19 @@ from torch import Tensor, nn
 
 DeviceDtype = dict[str, Any]
 NormAct = Callable[[int], nn.Module]
+MAX_KERNEL = 2**27  # weights of one convolution; the largest layer of VGG has 2**26.6
 MapForm = Literal["lin", "pre", "post", "both"]  # K *, K * sigma, sigma K *, sigma K * sigma: (4.15)
+
+
+def check_weights(name: str, *shape: int) -> None:
+    """Raises ValueError for a kernel that is larger than any that somebody needs, before it is made."""
+    if math.prod(shape) > MAX_KERNEL:
+        raise ValueError(f"{name} of {' x '.join(map(str, shape))} has more than {MAX_KERNEL:,} weights: use fewer channels")
 
 
 def conv(c_in: int, c_out: int, *, kernel: int, dd: DeviceDtype, stride: int = 1) -> nn.Conv2d:
     """A convolution with zero padding and no bias, linear as the duality needs it."""
+    check_weights("a convolution", c_out, c_in, kernel, kernel)
     return nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False, **dd)
 
 
@@ -38,6 +47,7 @@ class ConvLayer(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
+        check_weights("a convolution", c_out, c_in, kernel, kernel)
         padding = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, **dd)
         self.sigma = sigma(c_out)

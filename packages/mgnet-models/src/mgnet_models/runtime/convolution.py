@@ -33,6 +33,21 @@ class Conv3x3(nn.Conv2d):
         self.__dict__.update(convolution.__dict__)
         self.policy = policy
         self._conv3x3: Callable[..., Tensor] = conv3x3
+        self._converted_as = self._geometry()
+
+    def _geometry(self) -> tuple[object, ...]:
+        return self.stride, self.padding, self.dilation, self.groups, self.padding_mode
+
+    @property
+    def is_as_converted(self) -> bool:
+        """False where stride, padding, dilation or groups were changed since: a segmentation network does so to its encoder."""
+        return self._geometry() == self._converted_as
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether a call is the convolution and nothing else: no hook, no other forward method."""
+        hooks = self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks
+        return not any(hooks) and "forward" not in self.__dict__
 
     def freeze(self) -> None:
         """Keep the transform of the weight from call to call, for inference; a changed weight is noticed."""
@@ -42,7 +57,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c_in, h, w) -> (b, c_out, h, w), or one image without b."""
-        if type(x) is Tensor and x.dim() == 3:
+        if not self.is_as_converted or (type(x) is Tensor and x.dim() == 3):
             return super().forward(x)
         return self._conv3x3(x, self.weight, self.bias, policy=self.policy)
 
@@ -72,6 +87,26 @@ def winograd_backend() -> str:
             raise
         return "aten"
     return backend()
+
+
+def policy_of_every_size() -> Policy:
+    """The policy that takes Winograd wherever the C kernel can compute it, faster or not: for verification.
+
+    Raises ModuleNotFoundError without mgnet-kernels.
+    """
+    from mgnet_kernels import Policy
+
+    return Policy(min_channels_float32=1, min_tiles_float32=1, min_channels_bfloat16=1, min_tiles_bfloat16=1)
+
+
+def has_winograd(network: nn.Module, policy: Policy | None = None) -> bool:
+    """Whether `use_winograd(network, policy)` would convert some convolution."""
+    if winograd_backend() == "aten":
+        return False
+    from mgnet_kernels import DEFAULT_POLICY
+
+    chosen = DEFAULT_POLICY if policy is None else policy
+    return any(type(module) is nn.Conv2d and _serves(module, chosen) for module in network.modules())
 
 
 def _converted(module: nn.Module, policy: Policy) -> nn.Module:

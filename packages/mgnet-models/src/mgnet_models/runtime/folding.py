@@ -96,8 +96,8 @@ class _ResidualInOneCall:
         self._minus_A = FrozenWeight(negated=True)
 
     def __call__(self, r: Tensor, s: Tensor) -> Tensor:
-        A = cast(Conv3x3, self._grid.A)
-        if A.bias is not None or A._forward_hooks or A._forward_pre_hooks:
+        A = self._grid.A
+        if type(A) is not Conv3x3 or A.bias is not None or not A.is_as_converted or not A.is_bare:
             return Grid.next_residual(self._grid, r, s)
         return self._minus_A.conv3x3(s, A.weight, addend=r, policy=A.policy)
 

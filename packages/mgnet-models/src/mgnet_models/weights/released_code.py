@@ -7,13 +7,14 @@ layer{g}.0.{A_old,A_conv,Pi_conv,R_conv,bn1,bn2} for the transfer; fc.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from mgnet_models.weights.state_dicts import read_state_dict, require_numbers
 
 if TYPE_CHECKING:
     from mgnet_models.mgnet.model import MgNet
@@ -52,26 +53,14 @@ def from_authors(state_dict: Mapping[str, Tensor], model: MgNet) -> dict[str, Te
 
 
 def load_authors_checkpoint(model: MgNet, path: str | Path) -> None:
-    """Load a file of the released code into `model`: a state dict, or what its train_mgnet.py saves, with one inside.
+    """Load a file of the released code into `model`: what its train_mgnet.py saves, or a state dict.
 
-    Tensors only, nothing else is unpickled. Raises ValueError as `from_authors`.
+    .pt, .pth, .pth.tar or .safetensors; the state dict alone or as an entry, also of DataParallel, DistributedDataParallel or
+    torch.compile. Tensors only, nothing else is unpickled. Raises ValueError as `from_authors`, and for NaN or infinity.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"no checkpoint at {path}: give a file that the released code saved") from None
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["it ends too early"])[0]
-        raise ValueError(f"{path} cannot be read ({reason}): give a file that the released code saved") from None
-    model.load_state_dict(from_authors(_state_dict(saved), model))
-
-
-def _state_dict(saved: Any) -> Mapping[str, Tensor]:
-    """The state dict in a checkpoint, whose keys may come from DataParallel."""
-    state = saved.get("model_state_dict", saved) if isinstance(saved, dict) else saved
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"the file holds a {type(state).__name__}, no state dict: give a file that the released code saved")
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    state = from_authors(read_state_dict(path), model)
+    require_numbers(state, path)
+    model.load_state_dict(state)
 
 
 def checkpoint_filter(state_dict: Mapping[str, Tensor], model: MgNet) -> Mapping[str, Tensor]:

@@ -106,7 +106,8 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     apply_global_settings(spec.execution)
     network = spec.network.make(spec.recipe.init, spec.seed)
     check_size(network, data.size)
-    require_trainable(network, spec.recipe, data, processes=processes.world)
+    executor = Executor(spec.execution, processes.device)
+    require_trainable(network, spec.recipe, data, executor=executor, processes=processes.world)
     # 4. The run.
     runs = writable_folder(options.runs)
     if options.track == "now" and not options.allow_unreachable_store:

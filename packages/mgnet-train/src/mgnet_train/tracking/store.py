@@ -62,6 +62,7 @@ class Store:
     ) -> None:
         self._runs, self._say, self._call_seconds = runs, say, call_seconds
         self._is_own_log = log is None
+        self._has_own_log = log is None
         self._log: BinaryIO = log or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
@@ -71,6 +72,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        if self._has_own_log:
+            self._log.close()
 
     def check(self, *, seconds: float = CHECK_SECONDS) -> bool:
         """Whether the store has pages of its own, as a server has. Raises StoreError when it cannot be used."""

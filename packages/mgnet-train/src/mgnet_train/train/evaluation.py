@@ -81,7 +81,7 @@ def evaluate_checkpoint(
 
     Raises InputError when the checkpoint cannot be read and when it and the data do not fit.
     """
-    data = load_dataset(dataset, data_dir, source=source, workers=workers)
+    data = load_dataset(dataset, data_dir, source=source, workers=workers, only_test=True)
     network = load_network(path, data)
     if not len(data.test):
         raise DataError(f"data set {dataset} has no test images: get it again, or give another folder with --data-dir")
