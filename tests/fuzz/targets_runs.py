@@ -61,9 +61,13 @@ def run() -> Path:
 
 
 @cache
+def _originals() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run().iterdir()}
+
+
 def original(name: str) -> bytes:
     """A file of the run as it was written."""
-    return (run() / name).read_bytes()
+    return _originals()[name]
 
 
 @st.composite
@@ -96,11 +100,12 @@ def run_config(content: bytes) -> None:
     """A config that is accepted has its digest, and every field that readers of it use."""
     from mgnet_train.tracking.metadata import dataset, describe, parameters, tags
 
+    sound = original(CONFIG)
     (run() / CONFIG).write_bytes(content)
     try:
         config = accepted(lambda: read_config(run()))
     finally:
-        (run() / CONFIG).write_bytes(original(CONFIG))
+        (run() / CONFIG).write_bytes(sound)
     assert _forged(config) == config
     for texts in (parameters(config), tags(config), dataset(config)):
         assert all(isinstance(text, str) for text in texts.values())
@@ -190,12 +195,12 @@ def run_offset_file(content: bytes) -> None:
 )
 def run_checkpoint(content: bytes) -> None:
     """A checkpoint is the one that was written, or is refused; nothing in it is executed."""
-    path = run() / LAST
+    path, sound = run() / LAST, original(LAST)
     path.write_bytes(content)
     try:
         state = accepted(lambda: Checkpoints(run(), IDENTITY).load())
     finally:
-        path.write_bytes(original(LAST))
+        path.write_bytes(sound)
     assert state is not None
     assert isinstance(state, dict)
     assert state["identity"] == IDENTITY
