@@ -11,7 +11,7 @@ MINUTES ?= 5
 TARGET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint nightly fuzz site bench weights dist pins clean
+.PHONY: help setup demo test lint nightly fuzz mutation site bench weights dist pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ nightly: $(STAMP)  ## the long profile: thousands of examples, fuzz targets, mut
 
 fuzz: $(STAMP)  ## MINUTES=5 of damaged inputs for every parser, or TARGET=name
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(TARGET)
+
+mutation: $(STAMP)  ## try every small change to the code of mgnet-models, or to MODULES="mgnet.grid nn.layers"
+	PYTHONPATH=tests $(BIN)/python -W ignore -m verify.mutation $(MODULES)
 
 site: $(STAMP)  ## the static page from the committed records
 	$(BIN)/mgnet-leaderboard build --out $(SITE)

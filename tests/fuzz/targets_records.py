@@ -67,12 +67,12 @@ def strict_json(content: bytes) -> None:
     assert json.loads(content) == value
 
 
-def _sealed_run(document: Any) -> Any:
+def sealed_run(document: Any) -> Any:
     document["recipe"]["sha256"] = recipe_sha256(document["recipe"]["values"])
     return document
 
 
-@target(damaged(mutated([documents.run_result()], _sealed_run)), quick=40, nightly=10_000)
+@target(damaged(mutated([documents.run_result()], sealed_run)), quick=40, nightly=10_000)
 def run_result(content: bytes) -> None:
     """A result that is read has finite numbers and an accuracy from 0 to 100, and is read again as the same."""
     result = accepted(lambda: read_run_result(written(content)))
@@ -123,7 +123,7 @@ def _board_record(place: str, mend: Callable[[Any], Any] | None = None) -> Calla
     return target(damaged(mutated(committed(place), mend)), quick=20, nightly=10_000)(body)
 
 
-def _sealed_measured(document: Any) -> Any:
+def sealed_measured(document: Any) -> Any:
     """Hash, summary and id computed again, as a careful forger would."""
     document["recipe"]["sha256"] = recipe_sha256(document["recipe"]["values"])
     record = RECORD.validate_json(json.dumps(document))
@@ -132,14 +132,14 @@ def _sealed_measured(document: Any) -> Any:
     return record.model_copy(update={"id": measured_id(record)}).model_dump(mode="json")
 
 
-def _sealed_verified(document: Any) -> Any:
+def sealed_verified(document: Any) -> Any:
     record = RECORD.validate_json(json.dumps(document))
     assert isinstance(record, Verified)
     return {**document, "id": certificate_id(record.report)}
 
 
-_board_record("measured", _sealed_measured)
-_board_record("verified", _sealed_verified)
+_board_record("measured", sealed_measured)
+_board_record("verified", sealed_verified)
 _board_record("claims")
 _board_record("demo")
 

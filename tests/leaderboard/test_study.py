@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
@@ -205,26 +203,3 @@ def test_the_study_says_what_its_runs_show(digits: MeasuredStudy, evidence: Evid
     assert "One A for a whole grid, ResNet and pre-act ResNet: -0.42 ± 0.58 points" in text
     assert "The paper reports a difference of at most 0.35." in text
     assert "is number 14 of 16 here, equal with 1 other" in text
-
-
-def test_the_work_of_a_study_grows_as_its_records_do(evidence: Evidence, measured: Callable[..., Measured]) -> None:
-    def calls(number: int) -> int:
-        same = measured((350, 352, 351))
-        records = [
-            same.model_copy(update={"id": f"{i:012x}", "model": f"mgnet_2_2_c{i + 1}_{'bl' if i % 2 else 'bli'}" if i % 3 else "a"})
-            for i in range(number)
-        ]
-        count = 0
-
-        def on_call(frame: FrameType, event: str, argument: object) -> None:
-            nonlocal count
-            count += event == "call"
-
-        sys.setprofile(on_call)
-        try:
-            studies(records, evidence.claims, evidence.comparisons)
-        finally:
-            sys.setprofile(None)
-        return count
-
-    assert calls(1200) < 2.5 * calls(600)

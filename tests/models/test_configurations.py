@@ -122,6 +122,19 @@ def test_arguments_go_before_those_of_the_name_and_all_grids_are_features(name: 
         timm.create_model(f"{name}.mnist" if not name.startswith("imagenet") else name, pretrained=True, **arguments)
 
 
+@pytest.mark.parametrize("feature_cls", ["list", "hook"])
+def test_features_of_a_network_that_carries_two_tensors_are_those_of_its_grids(feature_cls: str) -> None:
+    arguments: dict[str, Any] = {"notation": "MgNet[1,2]-[4]-B^l"}
+    torch.manual_seed(0)
+    whole = timm.create_model("mgnet", **arguments).eval()
+    features = timm.create_model("mgnet", **arguments, features_only=True, feature_cls=feature_cls).eval()
+    weights = whole.state_dict()
+    features.load_state_dict({key: weights[key.replace("grids_", "grids.").removeprefix("body.")] for key in features.state_dict()})
+    x = torch.randn(2, 3, 8, 8)
+    wanted = whole.forward_intermediates(x, intermediates_only=True)
+    assert all(torch.equal(found, feature) for found, feature in zip(features(x), wanted, strict=True))
+
+
 def test_the_generic_name_takes_a_notation_as_text_or_as_a_value_and_the_other_names_theirs() -> None:
     text = timm.create_model("mgnet", notation="MgNet[1,2]-[4]-B^l", stem="imagenet", device="meta")
     value = timm.create_model("mgnet", notation=text.notation, device="meta")

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from timm.layers import BatchNormAct2d
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mgnet_models import (
@@ -26,12 +27,13 @@ from mgnet_models import (
     TwoGroupAlexNet,
 )
 from mgnet_models.families.baselines import ResponseNorm
+from mgnet_models.families.gdfi import NonlinearGrid
 from mgnet_models.families.plain import Plain
 from mgnet_models.families.rescsc import ResCscBlock
 from mgnet_models.families.sparse_coding import CodingLayer, Pursuit
 from mgnet_models.mgnet.grid import chain_of_grids
 from mgnet_models.nn.classifier import Network
-from mgnet_models.nn.layers import ConvLayer, conv, make_norm
+from mgnet_models.nn.layers import ConvLayer, MapForm, conv, make_norm, sigma_after, sigma_before
 from models.strategies import disturb_norms, grids_of
 
 # A class with the fewest arguments, the classes it tells apart by default, and its pooling.
@@ -57,12 +59,17 @@ def test_a_class_alone_takes_colored_images_and_has_the_documented_classes_and_p
     assert logits.shape == (2, classes)
     assert (model.in_chans, model.num_classes) == (3, classes)
     assert torch.equal(model(x), logits)  # nothing is dropped
+    assert not torch.equal(logits[0], logits[1])
     assert model.head.global_pool.pool_type == pooling
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     kinds = {type(module) for module in model.modules()}
     assert nn.ReLU in kinds
     assert name == "MlCsc" or kinds & {nn.BatchNorm2d, BatchNormAct2d}
     assert model.grad_checkpointing is False
+    # Kaiming's normal is wider than the interval in which PyTorch's own rule draws.
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() >= 81:
+            assert (module.weight.abs() > module.weight[0].numel() ** -0.5).any()
 
 
 @pytest.mark.parametrize("name", SMALLEST)
@@ -116,9 +123,54 @@ def test_the_alexnet_of_2012_drops_half_of_both_hidden_layers_and_reads_a_thousa
     assert model.head.global_pool.pool_type == "avg"
 
 
+STEMS: dict[str, tuple[type[Network], dict[str, Any]]] = {
+    name: SMALLEST[name][:2] for name in SMALLEST if "stem" in inspect.signature(SMALLEST[name][0]).parameters
+}
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("stem, finest", [("cifar", 1), ("imagenet", 4)])
+def test_the_stated_reductions_are_those_of_the_features_behind_either_stem(name: str, stem: str, finest: int) -> None:
+    network, arguments = STEMS[name]
+    model = network(**arguments, stem=stem, device="meta")
+    assert model.feature_info[0]["reduction"] == finest
+    features = model.forward_intermediates(torch.empty(2, 3, 64, 64, device="meta"), intermediates_only=True)
+    for feature, info in zip(features, model.feature_info, strict=True):
+        assert feature.shape[1:] == (info["num_chs"], 64 // info["reduction"], 64 // info["reduction"])
+    assert model.num_features == features[-1].shape[1]
+
+
+def test_a_plain_network_has_the_kernels_of_its_stages_and_halves_between_them() -> None:
+    for widths, kernels, grids in ((((3, 4), (5,)), [7, 7, 5], 2), (((3,), (4, 5)), [7, 5, 5], 1)):
+        model = PlainNetwork(widths, (7, 5), 1, False, num_classes=2)
+        assert [module.kernel_size[0] for module in model.modules() if isinstance(module, nn.Conv2d)] == kernels
+        assert len(model.grids) == grids
+        features = timm.create_model("cifar_vgg19_bn", widths=widths, kernels=(7, 5), features_only=True)
+        assert features.feature_info.channels() == [stage[-1] for stage in widths[2 - grids :]]
+        assert [info["reduction"] for info in model.feature_info] == [2**index for index in range(2 - grids, 2)]
+
+
+def test_the_fully_connected_layers_of_2012_see_six_by_six_pixels_and_are_of_the_dtype_of_the_network() -> None:
+    model = TwoGroupAlexNet(hidden=6, num_classes=2, dtype=torch.float64)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert {p.device.type for p in TwoGroupAlexNet(hidden=6, device="meta").parameters()} == {"meta"}
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    features = model.forward_features(x)
+    pooled = nn.functional.max_pool2d(features, 3, 2)  # overlapping, 13 -> 6 pixels
+    assert pooled.shape[2:] == (6, 6)
+    hidden = [module for module in model.pre_logits.modules() if isinstance(module, nn.Conv2d)]
+    wanted = pooled
+    for layer in hidden:
+        wanted = nn.functional.conv2d(wanted, layer.weight, layer.bias).relu()
+    torch.testing.assert_close(model.eval().forward_head(features, pre_logits=True), wanted.flatten(1))
+
+
 def test_a_convolution_has_stride_one_and_keeps_the_size() -> None:
     x = torch.randn(1, 2, 6, 5)
-    assert conv(2, 4, kernel=3, dd={})(x).shape == (1, 4, 6, 5)
+    for kernel in (1, 3, 5, 7):
+        assert conv(2, 4, kernel=kernel, dd={})(x).shape == (1, 4, 6, 5)
+        assert ConvLayer(2, 4, lambda _: nn.Identity(), {}, kernel=kernel)(x).shape == (1, 4, 6, 5)
+    assert (ConvLayer(2, 4, lambda _: nn.ReLU(), {})(x) >= 0).all()
     layer = ConvLayer(2, 4, lambda _: nn.Identity(), {})
     assert layer.conv.weight.shape == (4, 2, 3, 3)
     assert layer(x).shape == (1, 4, 6, 5)
@@ -135,7 +187,8 @@ def test_a_transfer_has_3x3_kernels_each_with_its_sigma() -> None:
     assert transfer.R.weight.shape == (5, 4, 3, 3)
     assert type(transfer.sigma_Pi) is type(transfer.sigma_R) is nn.BatchNorm2d
     notation = Notation.parse("MgNet[1,1]-[4]-B^l")
-    (_, coarse) = chain_of_grids(Grid, notation, nn.BatchNorm2d, {}, drop_path_rate=0.0)
+    fine, coarse = chain_of_grids(Grid, notation, nn.BatchNorm2d, {}, drop_path_rate=0.0)
+    assert (fine.transfer, fine.last, coarse.last) == (None, False, True)
     assert coarse.transfer.Pi.weight.shape == (4, 4, 3, 3)
     assert type(coarse.transfer.sigma_R) is nn.BatchNorm2d
 
@@ -143,6 +196,25 @@ def test_a_transfer_has_3x3_kernels_each_with_its_sigma() -> None:
 def test_a_grid_smooths_between_two_sigma() -> None:
     grid = Grid(1, 2, 3, True, nn.BatchNorm2d, {}, transfer=None, last=False, drop_path_rates=[0.0])
     assert type(grid.sigma_r[0]) is type(grid.sigma_u[0]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize(
+    "form, before, after", [("lin", False, False), ("pre", True, False), ("post", False, True), ("both", True, True)]
+)
+def test_the_form_of_a_map_says_on_which_side_of_the_convolution_sigma_stands(form: MapForm, before: bool, after: bool) -> None:
+    for sigma, stands in ((sigma_before, before), (sigma_after, after)):
+        assert type(sigma(form, 3, nn.BatchNorm2d)) is (nn.BatchNorm2d if stands else nn.Identity)
+    grid = NonlinearGrid(1, 2, 3, True, nn.BatchNorm2d, {}, last=True, form_A=form, transfer=None, drop_path_rates=[0.0])
+    for sigmas, stands in ((grid.sigma_A_before, before), (grid.sigma_A_after, after)):
+        assert [type(sigma) for sigma in sigmas] == [nn.BatchNorm2d if stands else nn.Identity]
+
+
+@pytest.mark.parametrize("nu, last, frozen", [(1, True, True), (1, False, False), (2, True, False)])
+def test_a_grid_freezes_its_system_where_it_is_the_last_and_has_one_iteration(nu: int, last: bool, frozen: bool) -> None:
+    grid = Grid(nu, 2, 3, True, nn.BatchNorm2d, {}, transfer=None, last=last, drop_path_rates=[0.0] * nu)
+    grid.freeze_unread()
+    assert grid.last is last
+    assert grid.A.weight.requires_grad is not frozen
 
 
 def test_a_dictionary_is_plain_3x3_and_of_stride_and_dilation_one() -> None:
@@ -217,6 +289,29 @@ def test_pruning_leaves_one_grid_and_no_classifier_unless_told_otherwise() -> No
     alexnet = TwoGroupAlexNet(hidden=6, num_classes=2)
     assert alexnet.prune_intermediate_layers() == [1]
     assert type(alexnet.pre_logits) is nn.Identity
+
+
+def test_a_classifier_comes_back_on_the_device_and_in_the_dtype_of_the_network() -> None:
+    for options in ({"dtype": torch.float64}, {"device": "meta"}):
+        model = MgResNet((1, 1), (3, 4), num_classes=2, **options)
+        model.reset_classifier(0)
+        assert model.num_classes == 0
+        model.reset_classifier(5)
+        fresh = MgResNet((1, 1), (3, 4), num_classes=5, **options).head.fc.weight
+        weight = model.get_classifier().weight
+        assert (weight.shape, weight.dtype, weight.device) == (fresh.shape, fresh.dtype, fresh.device)
+    model.reset_classifier(5, "max")
+    assert model.head.global_pool.pool_type == "max"
+
+
+def test_layers_are_grouped_by_stem_grids_and_head_and_the_last_norm_goes_with_the_last_grid() -> None:
+    model = MgResNet((2, 1), (3, 4), preact=True, num_classes=2)
+    assert set(model.group_matcher()) == {"stem", "blocks"}
+    layers = group_parameters(model, model.group_matcher(), reverse=True)
+    assert {name.partition(".")[0] for name in layers} == {"stem", "grids", "norm", "head"}
+    for name, layer in layers.items():
+        wanted = {"stem": 0, "grids": 1 + int(name.startswith("grids.1")), "norm": 2, "head": 3}[name.partition(".")[0]]
+        assert layer == wanted, name
 
 
 def test_stopping_early_gives_the_feature_of_the_last_grid_that_is_asked_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import subprocess
@@ -9,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+from timm.models import build_model_with_cfg
 
 from mgnet_train.cli.main import main
+from mgnet_train.config.network import NOT_GIVEN
 
 
 def _rejection(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -53,6 +57,68 @@ def test_a_wrong_argument_is_rejected(
     assert code == 2
     assert message in line
     assert not any((tmp_path / "runs").glob("*"))
+
+
+@pytest.mark.parametrize("name", sorted(NOT_GIVEN))
+@pytest.mark.parametrize("model", ["mgnet_2_2_c32_bl", "MgNet[1,1]-[4]-B^l", "resnet10t"])
+def test_an_argument_of_the_model_that_others_decide_is_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, name: str
+) -> None:
+    code, line = _rejection(capsys, "fit", model, "--model-arg", f"{name}=true", "--runs", str(tmp_path / "runs"))
+    assert code == 2
+    assert f"model argument {name} cannot be given: {NOT_GIVEN[name]}, so leave it out" in line
+    assert not any((tmp_path / "runs").glob("*"))
+
+
+def test_every_argument_that_timm_takes_for_itself_is_the_trainers_to_give() -> None:
+    """Those of create_model and of what it calls; the others go to the network, which rejects what it does not know."""
+    taken = {
+        name
+        for function in (timm.create_model, build_model_with_cfg)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    assert taken - set(NOT_GIVEN) == {"variant"}  # an argument of Res-CSC too
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mgnet_2_2_c32_bl", "--model-arg", 'notation="MgNet[1]-[4]-B^l"'], "model argument notation cannot be given: the name"),
+        (["mgnet_2_2_c32_bl", "--model-arg", 'stem="imagenet"'], "model argument stem cannot be given: the name of the model"),
+        (["MgNet[1]-[4]-B^l", "--model-arg", 'notation="MgNet[2]-[4]-B^l"'], "model argument notation cannot be given: the name"),
+        (["--model-arg", "drop_rate=0.1", "--model-arg", "drop_rate=0.2"], "drop_rate is given twice, as 0.1 and 0.2"),
+        (["--model-arg", "no_such=1"], "unexpected keyword argument 'no_such'"),
+        (["--model-arg", "Num_classes=5"], "unexpected keyword argument 'Num_classes'"),
+    ],
+)
+def test_an_argument_of_the_model_that_would_be_overruled_is_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    code, line = _rejection(capsys, "fit", *words, "--runs", str(tmp_path / "runs"))
+    assert code == 2
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model-arg", "pretrained"],
+        ["--model-arg", "=1"],
+        ["--model-arg", "num-classes=5"],
+        ["--model-arg", "drop_rate=NaN"],
+        ["--model-arg", "x=" + "[" * 5000],
+        ["--checkpoint-seconds", "nan"],
+        ["--checkpoint-seconds", "-1"],
+        ["--workers", "-1"],
+        ["--workers", "\u00b2"],
+    ],
+)
+def test_a_value_that_is_none_is_rejected_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *words, "--runs", str(tmp_path)])
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

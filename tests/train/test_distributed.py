@@ -74,9 +74,11 @@ def test_without_batch_statistics_two_processes_end_where_one_does(
         assert float((ours[name] - theirs[name]).abs().max()) < 1e-3 * moved
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_one_process_stops_both_and_they_resume(
-    tiny_spec: Callable[..., RunSpec], quietly: Options, ranks: Ranks
+    tiny_spec: Callable[..., RunSpec], quietly: Options, ranks: Ranks, number: signal.Signals
 ) -> None:
+    signal.signal(number, signal.SIG_DFL)  # whoever started the tests may ignore it
     spec = tiny_spec(epochs="6")
     quietly.runs.mkdir()
     members = ranks(spec, replace(quietly, log_every=1))
@@ -85,9 +87,19 @@ def test_a_signal_to_one_process_stops_both_and_they_resume(
     while len(read_records(journal, 0)[0]) < 2:
         assert time.monotonic() < deadline, "the processes did not train"
         time.sleep(0.002)
-    members[1].kill(signal.SIGTERM)
+    members[1].kill(number)
     assert [member.wait() for member in members] == [75, 75]
     assert [member.wait() for member in ranks(spec, quietly)] == [0, 0]
+
+
+@pytest.mark.parametrize("file", ["journal.jsonl", "config.json", "last.ckpt"])
+def test_a_file_of_the_run_that_cannot_be_used_ends_both_processes(
+    tiny_spec: Callable[..., RunSpec], quietly: Options, ranks: Ranks, file: str
+) -> None:
+    """Only the main process reads it; the other one must not wait."""
+    spec = tiny_spec()
+    (quietly.runs / spec.folder_name / file).mkdir(parents=True)
+    assert [member.wait() for member in ranks(spec, quietly)] == [2, 2]
 
 
 def test_synchronized_batch_statistics_are_rejected_on_a_cpu_and_leave_nothing_behind(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet_records.errors import InputError
-from mgnet_train import Options, RunSpec, fit
+from mgnet_train import Execution, Options, RunSpec, fit
 from mgnet_train.cli.main import main
 from mgnet_train.config.recipe import Recipe
 from mgnet_train.config.recipes import find_recipe
@@ -22,11 +22,13 @@ from mgnet_train.data.digits import read_digits
 from mgnet_train.data.resident import ResidentTrainLoader
 from mgnet_train.train.distributed import Processes
 from mgnet_train.train.feasibility import require_trainable
+from mgnet_train.train.precision import Executor
 from mgnet_train.train.step import _micro_batches
 
 # Four grids of digits end at one pixel; 1,437 = 359 * 4 + 1.
 ONE_PIXEL = "MgNet[1,1,1,1]-[4]-B^l"
 CPU = torch.device("cpu")
+EXECUTOR = Executor(Execution().resolved("cpu"), CPU)
 
 
 def _recipe(**overrides: object) -> Recipe:
@@ -55,7 +57,7 @@ class _Normalized(torch.nn.Module):
 
 def _is_refused(images: int, recipe: Recipe, processes: int) -> bool:
     try:
-        require_trainable(_Normalized(), recipe, _digits(images), processes=processes)
+        require_trainable(_Normalized(), recipe, _digits(images), executor=EXECUTOR, processes=processes)
     except InputError:
         return True
     return False
@@ -86,7 +88,7 @@ def test_the_batch_size_that_is_advised_works(images: int, batch_size: int, worl
     if batch_size > images:
         return
     try:
-        require_trainable(_Normalized(), _recipe(batch_size=batch_size), _digits(images), processes=world)
+        require_trainable(_Normalized(), _recipe(batch_size=batch_size), _digits(images), executor=EXECUTOR, processes=world)
     except InputError as error:
         advised = int(str(error).rpartition(" ")[2])
         assert not _is_refused(images, _recipe(batch_size=advised), world)
@@ -118,7 +120,7 @@ def test_grids_of_more_than_one_pixel_take_a_batch_of_one_image(
 )
 def test_data_that_cannot_be_trained_on_are_refused(data: ResidentDataset, overrides: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        require_trainable(_Normalized(), _recipe(**overrides), data, processes=1)
+        require_trainable(_Normalized(), _recipe(**overrides), data, executor=EXECUTOR, processes=1)
 
 
 @pytest.mark.parametrize("args", [{"global_pool": ""}, {"nu": 3}])

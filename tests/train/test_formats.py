@@ -197,6 +197,22 @@ def test_a_part_of_a_data_set_is_noted(tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
+@pytest.mark.parametrize("name, form", [("mnist", "idx"), ("cifar10", "python"), ("cifar100", "binary")])
+def test_the_test_images_alone_are_read_without_the_others(tmp_path: Path, name: str, form: str) -> None:
+    _write(tmp_path, name, form)
+    whole = _load(name, tmp_path)
+    for path in tmp_path.iterdir():
+        if not path.name.startswith("t10k") and "test" not in path.name:
+            path.unlink()
+    data = load_dataset(name, tmp_path, only_test=True)
+    assert isinstance(data, ResidentDataset)
+    assert torch.equal(data.test.images, whole.test.images)
+    assert torch.equal(data.test.labels, whole.test.labels)
+    assert data.size == whole.size
+    with pytest.raises(DataError, match=r"is missing"):
+        load_dataset(name, tmp_path)
+
+
 class _Bomb:
     def __init__(self, function: Any, *values: Any) -> None:
         self._call = function, values

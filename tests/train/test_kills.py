@@ -17,6 +17,7 @@ import pytest
 from mgnet_records.errors import ExitCode, InputError
 from mgnet_train import Options, RunSpec, fit
 from mgnet_train.cli.main import main
+from mgnet_train.runs.lock import exclusive
 from mgnet_train.train.distributed import Processes
 
 Start = Callable[[Callable[[], int]], Any]
@@ -75,8 +76,13 @@ def _before_changes(place: Path, act: Callable[[int], None]) -> None:
     os.pwrite, os.fsync, os.ftruncate = counted(os.pwrite), counted(os.fsync), counted(os.ftruncate)
 
 
-def _train(spec: RunSpec, options: Options, processes: Processes, act: Callable[[int], None]) -> Callable[[], int]:
+def _train(
+    spec: RunSpec, options: Options, processes: Processes, act: Callable[[int], None], *, is_ignoring: bool = False
+) -> Callable[[], int]:
     def work() -> int:
+        for number in (signal.SIGHUP, signal.SIGINT):  # whoever started the tests may ignore them
+            if not is_ignoring:
+                signal.signal(number, signal.SIG_DFL)
         _before_changes(options.runs, act)
         fit(spec, options, processes)
         return 0
@@ -170,7 +176,7 @@ def test_a_signal_that_is_ignored_stays_ignored(spec: RunSpec, saving: Options, 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGHUP, signal.SIGINT):
             os.kill(os.getpid(), number)
-        return _train(spec, saving, one_process, lambda count: os.kill(os.getpid(), signal.SIGHUP))()
+        return _train(spec, saving, one_process, lambda count: os.kill(os.getpid(), signal.SIGHUP), is_ignoring=True)()
 
     assert child(work).wait() == 0
 
@@ -224,6 +230,38 @@ def test_a_command_behind_a_closed_pipe_ends_without_a_traceback(child: Start, t
         return code
 
     assert child(work).wait() == ExitCode.FAILED
+
+
+def test_a_file_system_without_locks_is_one_line_in_every_command(
+    spec: RunSpec,
+    saving: Options,
+    one_process: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As some file systems of clusters are."""
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    folder = fit(spec, saving, one_process).folder
+    (folder / "result.json").unlink()
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(InputError, match=r"lock cannot be locked \(Function not implemented\): .* use --runs on one that has"):
+        fit(spec, saving, one_process)
+    assert main(["status", "--runs", str(saving.runs)]) == 0
+    assert "interrupted" in capsys.readouterr().out
+    with pytest.raises(InputError, match="cannot be locked"), exclusive(folder / "uploader.lock"):  # as `sync` does
+        pass
+
+
+def test_every_file_of_a_run_has_the_mode_that_the_umask_leaves(spec: RunSpec, saving: Options, one_process: Processes) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = fit(spec, saving, one_process).folder
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.stat().st_mode & 0o777 != 0o640} == {}
 
 
 def test_a_file_in_the_place_of_the_folder_of_runs_is_one_line(tmp_path: Path, spec: RunSpec, saving: Options) -> None:

@@ -66,7 +66,7 @@ def test_without_locks_nothing_is_trained(
     assert not list(tmp_path.glob("runs/*/config.json"))
 
 
-@pytest.mark.parametrize("command", ["status", "sync"])
+@pytest.mark.parametrize("command", ["status", pytest.param("sync", marks=pytest.mark.nightly)])
 def test_runs_that_were_moved_to_a_file_system_without_locks_are_shown_and_their_sync_says_so(
     command: str,
     capsys: pytest.CaptureFixture[str],

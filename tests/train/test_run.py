@@ -253,7 +253,7 @@ def test_the_recompute_mode_of_the_execution_changes_rounding_only(
     monkeypatch.setattr(mgnet_models.MgNet, "set_recompute", watched)
     ends = [fit(tiny_spec(epochs="1", execution=Execution(recompute=mode)), quietly, one_process) for mode in ("none", "sublinear")]
     first, second = (load_file(end.folder / WEIGHTS) for end in ends)
-    assert modes == ["sublinear"]
+    assert set(modes) == {"sublinear"}  # also of the copy that is tried before the first step
     assert [end.result.execution.recompute for end in ends] == ["none", "sublinear"]
     for name, values in first.items():
         torch.testing.assert_close(second[name], values, rtol=1e-3, atol=1e-4)

@@ -29,8 +29,15 @@ _EPOCHS = 8
 _MANY_EPOCHS = 45  # long enough for a warning that comes within 30 s of the first step
 
 
+@pytest.fixture
+def cluster(daemons: Cluster) -> Iterator[Cluster]:
+    """The cluster, without jobs of other tests."""
+    yield daemons
+    daemons.cancel_all()
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def daemons() -> Iterator[Cluster]:
     """Not in pytest's folders: the path of a socket may have 107 characters."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     cluster = Cluster(folder)

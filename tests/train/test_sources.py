@@ -421,6 +421,19 @@ def test_a_run_from_a_source_killed_and_resumed_ends_with_the_bits_of_the_folder
     assert final_state(fit(spec, options, ALONE).folder) == undisturbed
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_without_worker_processes_a_run_ends_with_the_same_bits(
+    spec: RunSpec, options: Options, final_state: Callable[[Path], object], tmp_path: Path, source: str | None
+) -> None:
+    """As where /dev/shm is too small for them; the images are then augmented in the process that trains."""
+    spec = replace(spec, network=replace(spec.network, args=spec.network.args | {"drop_rate": 0.5}))
+    ends = [
+        fit(spec, replace(options, source=source, workers=workers, digest_contents=True, runs=tmp_path / str(workers)), ALONE)
+        for workers in (0, 2)
+    ]
+    assert final_state(ends[0].folder) == final_state(ends[1].folder)
+
+
 @wds
 def test_a_run_is_not_resumed_on_other_images_than_it_was_begun_on(
     spec: RunSpec, options: Options, data: Path, capsys: pytest.CaptureFixture[str]

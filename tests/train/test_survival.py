@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mgnet_records.errors import ExitCode, InputError
 from mgnet_train import Execution, Options, RunSpec, fit
 from mgnet_train.errors import BusyError, DivergedError, StoppedError
+from mgnet_train.runs import run
 from mgnet_train.runs.checkpoint import Checkpoints
 from mgnet_train.runs.folder import read_config, write_config
 from mgnet_train.runs.journal import IS_EXACT, JOURNAL, Journal, read_records
@@ -209,6 +210,45 @@ def test_a_resume_in_another_environment_is_reported_and_recorded(
     fit(spec, replace(saving, quiet=False), one_process)
     assert f"the same bits are not promised: torch 1.0 -> {torch.__version__}" in capsys.readouterr().out
     assert _exactness(folder) == [1, 0]
+
+
+def test_a_start_elsewhere_is_not_forgotten_when_it_leaves_no_end(
+    spec: RunSpec, saving: Options, one_process: Processes, child: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed start writes no end into the journal, so the checkpoint says where it was computed."""
+    folder = saving.runs / spec.folder_name
+    here = run.environment
+
+    def killed_after_a_save() -> None:
+        def work() -> int:
+            save = Checkpoints.save
+
+            def save_and_die(self: Checkpoints, state: dict[str, Any]) -> None:
+                save(self, state)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            Checkpoints.save = save_and_die  # type: ignore[method-assign]
+            return _train(spec, saving, one_process)()
+
+        assert child(work).wait() == -signal.SIGKILL
+
+    killed_after_a_save()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "environment", lambda device: here(device).model_copy(update={"torch": "1.0"}))
+        killed_after_a_save()
+    fit(spec, saving, one_process)
+    assert _exactness(folder) == [0]
+
+
+def test_of_a_resume_in_mixed_precision_nobody_knows_whether_it_was_exact(
+    tiny_spec: Callable[..., RunSpec], saving: Options, one_process: Processes
+) -> None:
+    mixed = tiny_spec(execution=Execution(precision="mixed"), batch_size="720")
+    folder = fit(mixed, saving, one_process).folder
+    (folder / "result.json").unlink()
+    fit(mixed, saving, one_process)
+    ends = [record.metrics.get(IS_EXACT) for record in read_records(folder / JOURNAL, 0)[0] if record.kind == "end"]
+    assert ends == [1, None]
 
 
 def test_a_signal_while_testing_aborts_the_test_and_the_run_resumes_to_the_same_bits(

@@ -25,12 +25,11 @@ import mgnet_models
 from mgnet_models import Notation, winograd_backend
 from mgnet_verify.check.assertions import require_equal
 from mgnet_verify.check.example import Example
-from mgnet_verify.check.oracle import oracle_of
+from mgnet_verify.check.oracle import compare_logits, oracle_of
 from mgnet_verify.check.run import Property
 from mgnet_verify.errors import NotDecided, Violation
 from mgnet_verify.network.protocol import array
 from mgnet_verify.properties import FRESH_PROPERTIES, MODEL_PROPERTIES
-from mgnet_verify.properties.algorithm_2 import compare_logits
 from mgnet_verify.properties.conversion import require_conversion
 from mgnet_verify.testing import Case
 from verify.mutation.variants import Variant

@@ -137,8 +137,8 @@ def _in_child(run: Callable[[Callable[[Any], None]], None]) -> Iterator[Any]:
         raise RuntimeError("a process of the mutation engine failed: see the messages above")
 
 
-def _fate(run: Callable[[Callable[[str], None]], int]) -> tuple[int, str]:
-    """How a child ends that runs the function, and the last test that it announced."""
+def _fate(run: Callable[[Callable[[str], None]], int]) -> tuple[int, list[str], str]:
+    """How a child ends that runs the function, the tests that it announced, and what to say of the last one."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -158,8 +158,8 @@ def _fate(run: Callable[[Callable[[str], None]], int]) -> tuple[int, str]:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:
         how = "does not end" if -status in (signal.SIGPROF, signal.SIGALRM) else f"ends by {signal.Signals(-status).name}"
-        return _KILLED, f"{announced[-1]} {how}" if announced else how
-    return status, announced[-1] if announced else "the package does not load"
+        return _KILLED, announced, f"{announced[-1]} {how}" if announced else how
+    return status, announced, announced[-1] if announced else "the package does not load"
 
 
 class _Ending:
@@ -279,9 +279,9 @@ class _InPlace(_Ending):
             _run_tests([self._items[name] for name in names if name in self._items], self._selection, announce)
             return _SURVIVES
 
-        code, last = _fate(run)
+        code, tried, last = _fate(run)
+        self._selection.learn(mutant, tried, noticed=code == _KILLED)
         if code == _KILLED:
-            self._selection.noticed(mutant, last)
             return last, False
         runs_at_import = any((str(path_of(mutant.module)), line) in self._at_import for line in mutant.lines)
         return None, code == _TO_BE_LOADED or runs_at_import
@@ -345,11 +345,9 @@ def _try_loaded(mutant: Mutant, selection: Selection, seconds: float, hint: str 
         pytest.main([*_PYTEST, *files], plugins=[_Loaded(names, selection, announce)])
         return _SURVIVES
 
-    code, last = _fate(run)
-    if code == _SURVIVES:
-        return None
-    selection.noticed(mutant, last)
-    return last
+    code, tried, last = _fate(run)
+    selection.learn(mutant, tried, noticed=code != _SURVIVES)
+    return None if code == _SURVIVES else last
 
 
 class _Loaded(_Ending):

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -28,23 +28,27 @@ class Measured:
 
 
 class Selection:
-    """The tests that ran a line, those first that were quick to notice a change of the same module."""
+    """The tests that ran a line, those first that most likely notice a change soon: those that noticed others so far."""
 
     def __init__(self, measured: dict[str, Measured]) -> None:
         self.measured = measured
-        self._kills: Counter[tuple[str, str]] = Counter()
+        self._tried: Counter[tuple[str, str]] = Counter()  # a module, or all as "*", and a test function
+        self._noticed: Counter[tuple[str, str]] = Counter()
         self._by_line: dict[tuple[str, int], list[str]] = defaultdict(list)
         for test, by_module in measured.items():
             for module, lines in by_module.lines.items():
                 for line in lines:
                     self._by_line[module, line].append(test)
 
-    def noticed(self, mutant: Mutant, test: str) -> None:
-        """Remember that this test noticed this mutant."""
-        self._kills[mutant.module, _function(test)] += 1
+    def learn(self, mutant: Mutant, tried: Sequence[str], *, noticed: bool) -> None:
+        """Remember which tests were tried on a mutant, and whether the last of them noticed it."""
+        for module in (mutant.module, "*"):
+            self._tried.update((module, _function(test)) for test in tried)
+            if noticed and tried:
+                self._noticed[module, _function(tried[-1])] += 1
 
     def of(self, mutant: Mutant, seconds: float, *, first: str | None = None) -> list[str]:
-        """The tests that run the changed lines, quick ones first and one of each parametrized test before a second one of it.
+        """The tests that run the changed lines, one of each parametrized test before a second one of it.
 
         As many as take `seconds` together: the more alike tests are, the less a further one notices. `first` is tried before
         all others, if there is such a test.
@@ -52,25 +56,36 @@ class Selection:
         tests = {test for line in mutant.lines for test in self._by_line.get((mutant.module, line), ())}
         return self._in_order(tests, mutant, seconds, first)
 
-    def of_module(self, mutant: Mutant, seconds: float, *, first: str | None = None) -> list[str]:
-        """The same of all tests that run any line of the module, or of all tests where none does."""
+    def of_module(self, mutant: Mutant, seconds: float, *, first: str | None = None, files: int = 6) -> list[str]:
+        """The same of all tests that run any line of the module, or of all where none does, in a few files: they are collected."""
         tests = {test for (module, _), found in self._by_line.items() if module == mutant.module for test in found}
-        return self._in_order(tests or set(self.measured), mutant, seconds, first)
+        chosen = self._in_order(tests or set(self.measured), mutant, seconds, first)
+        kept = list(dict.fromkeys(_file(test) for test in chosen))[:files]
+        return [test for test in chosen if _file(test) in kept]
 
     def _in_order(self, tests: Iterable[str], mutant: Mutant, seconds: float, first: str | None) -> list[str]:
         by_function: dict[str, list[str]] = defaultdict(list)
         for test in sorted(tests, key=lambda test: self.measured[test].seconds):
             by_function[_function(test)].append(test)
-        functions = sorted(
-            by_function.values(),
-            key=lambda found: (-self._kills[mutant.module, _function(found[0])], self.measured[found[0]].seconds),
-        )
+        functions = sorted(by_function.values(), key=lambda found: -self._promise(mutant.module, found[0]))
         chosen, total = [first] if first in self.measured else [], 0.0
         for test in chain.from_iterable(zip_longest(*functions)):
             if test is not None and test != first and total + self.measured[test].seconds <= seconds:
                 chosen.append(test)
                 total += self.measured[test].seconds
         return chosen
+
+    def _promise(self, module: str, test: str) -> float:
+        """How many changes of the module a second of this test notices, as far as one knows."""
+        of_module, of_all = (module, _function(test)), ("*", _function(test))
+        about_it = module.rpartition(".")[2] in _file(test)
+        noticed = self._noticed[of_module] + 0.2 * self._noticed[of_all] + (0.5 if about_it else 0.05)
+        tried = self._tried[of_module] + 0.2 * self._tried[of_all] + 1
+        return noticed / tried / (self.measured[test].seconds + 0.02)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def _function(test: str) -> str:

@@ -115,14 +115,15 @@ class Measured(Part):
 def headline_first(records: Iterable[Measured]) -> tuple[Measured, ...]:
     """The records of one model in the order in which every page shows them; the first is the headline.
 
-    The unchanged recipe comes before a changed one, then the plain execution, then more seeds, then the id. The accuracy
-    is no part of the rule.
+    The unchanged recipe comes before a changed one, then the plain execution, then what this project measured itself, then
+    more seeds, then the id. The accuracy is no part of the rule.
     """
     return tuple(sorted(records, key=_headline_key))
 
 
-def _headline_key(record: Measured) -> tuple[bool, int, int, str]:
-    return record.recipe.name.endswith("+"), len(unusual_settings(record.execution)), -record.summary.seeds, record.id
+def _headline_key(record: Measured) -> tuple[bool, int, bool, int, str]:
+    changed, settings = record.recipe.name.endswith("+"), unusual_settings(record.execution)
+    return changed, len(settings), record.contributor is not None, -record.summary.seeds, record.id
 
 
 def unusual_settings(execution: Execution) -> dict[str, str]:

@@ -33,6 +33,7 @@ FIELDS = (
     "measured_seeds",
     "measured_test_images",
     "measured_images_per_second",
+    "measured_by",
     "page",
 )
 
@@ -61,6 +62,7 @@ def fields_of(row: BoardRow) -> tuple[Any, ...]:
         measured.summary.seeds if measured else None,
         measured.dataset.n if measured else None,
         measured.summary.images_per_second_median if measured else None,
+        (measured.contributor or "this project") if measured else None,
         f"model/{row.model}.html",
     )
 

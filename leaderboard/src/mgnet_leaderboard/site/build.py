@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mgnet_leaderboard.records.union import schema_text
 from mgnet_leaderboard.site.board_data import csv_text, fields_of, script_text
 from mgnet_leaderboard.site.filters import notation_markup, seed_half_width, two_decimals
 from mgnet_leaderboard.site.pages import PAGE_ROWS, pages
+from mgnet_leaderboard.site.study_document import ON_THEIR_WORD
 from mgnet_leaderboard.site.svg.heatmap import channel_picture, image_picture
 from mgnet_leaderboard.site.svg.scatter import short_number
 from mgnet_leaderboard.statistics.comparisons import against_printed
@@ -64,6 +66,7 @@ def evidence_text(evidence: Evidence) -> str:
     return json.dumps(kinds, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("mgnet_leaderboard"),
@@ -83,6 +86,7 @@ def _environment() -> Environment:
         half_width=seed_half_width,
         channel_picture=channel_picture,
         image_picture=image_picture,
+        on_their_word=ON_THEIR_WORD,
     )
     return environment
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mgnet_leaderboard.board.rows import DATASET_ORDER, BoardRow, printed_ratio, tally
 from mgnet_leaderboard.records.architecture import grids_of
-from mgnet_leaderboard.records.known import OF_THE_DATA
+from mgnet_leaderboard.records.known import OF_THE_DATA, changed_arguments, fault_of_network, known_networks, notation_of
 from mgnet_leaderboard.records.measured import Measured, short_json, unusual_settings
 from mgnet_leaderboard.records.union import Verified
 from mgnet_leaderboard.site.svg.intervals import intervals_plot
@@ -56,7 +56,12 @@ def pages(evidence: Evidence, rows: Sequence[BoardRow], rendered: Sequence[str])
     yield Page(path="contribute.html", template="contribute.html.j2", context={})
     yield from _model_pages(evidence, rows)
     for record in evidence.verified:
-        context = {"record": record, "report": record.report, "local": evidence.local}
+        context = {
+            "record": record,
+            "report": record.report,
+            "local": evidence.local,
+            "argument": model_argument(record.report.target.model),
+        }
         yield Page(path=certificate_path(record), template="certificate.html.j2", context=context)
 
 
@@ -65,23 +70,45 @@ def certificate_path(record: Verified) -> str:
     return f"certificate/{record.report.target.model}-{record.id}.html"
 
 
-def reproduce_command(record: Measured) -> str | None:
-    """The command that trains the first seed of a record again; None for a changed recipe, which has no name of its own."""
-    if record.recipe.name.endswith("+"):
-        return None
+def reproduce_command(record: Measured) -> str:
+    """The command that trains the first seed of a record again."""
     arguments = {name: value for name, value in record.model_args.items() if name not in OF_THE_DATA}
     model = record.model
-    if grids_of(model) and isinstance(arguments.get("notation"), str):
+    if notation_of(model) and isinstance(arguments.get("notation"), str):
         # A MgNet that no name is registered for is given by its notation, which also says its first layers.
         model = str(arguments.pop("notation"))
-        arguments.pop("stem", None)
+        if arguments.get("stem") == "cifar":
+            del arguments["stem"]
     words = ["mgnet-train", "fit", model]
     for name, value in sorted(arguments.items()):
         words += ["--model-arg", f"{name}={short_json(value)}"]
-    words += ["--data", record.dataset.name, "--recipe", record.recipe.name, "--seed", str(record.runs[0].seed)]
+    recipe = record.recipe.name.removesuffix("+")
+    words += ["--data", record.dataset.name, "--recipe", recipe, "--seed", str(record.runs[0].seed)]
+    if recipe != record.recipe.name:  # which fields are changed is not known here, so all are given
+        for name, value in sorted(record.recipe.values.items()):
+            if name != "name":
+                words += [f"--{name.replace('_', '-')}={_option(value)}"]
     for name, value in unusual_settings(record.execution).items():
         words += [f"--{name}", value]
     return shlex.join(words)
+
+
+def _option(value: Any) -> str:
+    """A recipe's value as mgnet-train takes it in a command."""
+    return ",".join(map(_option, value)) if isinstance(value, list) else value if isinstance(value, str) else short_json(value)
+
+
+def model_argument(model: str) -> str:
+    """How a command is given a model: a registered name, or the notation of a MgNet without one."""
+    notation = None if model in known_networks() else notation_of(model)
+    return shlex.quote(notation or model)
+
+
+def count_known(record: Measured) -> bool:
+    """Whether the number of parameters was compared with that of the name."""
+    return not changed_arguments(record.model, record.model_args) and (
+        fault_of_network(record.model, record.notation, record.model_args, record.parameters, record.dataset.name) is None
+    )
 
 
 def _board_pages(evidence: Evidence, rows: Sequence[BoardRow], rendered: Sequence[str]) -> Iterator[Page]:
@@ -98,15 +125,19 @@ def _model_pages(evidence: Evidence, rows: Sequence[BoardRow]) -> Iterator[Page]
     by_model: dict[str, list[BoardRow]] = defaultdict(list)
     for row in rows:
         by_model[row.model].append(row)
-    certificates = {record.report.target.model for record in evidence.verified}
-    for model in sorted(by_model.keys() | certificates):
+    certificates: dict[str, list[Verified]] = defaultdict(list)
+    for record in evidence.verified:
+        certificates[record.report.target.model].append(record)
+    for model in sorted(by_model.keys() | certificates.keys()):
         context = {
             "model": model,
             "rows": by_model.get(model, []),
             "grids": grids_of(model),
-            "certificates": [record for record in evidence.verified if record.report.target.model == model],
+            "certificates": certificates.get(model, []),
             "local": evidence.local,
             "reproduce": reproduce_command,
+            "count_known": count_known,
+            "argument": model_argument(model),
         }
         yield Page(path=f"model/{model}.html", template="model.html.j2", context=context)
 

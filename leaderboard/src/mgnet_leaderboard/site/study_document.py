@@ -17,6 +17,10 @@ CAVEAT = (
     "The test split and the weight initialization were chosen with test accuracies of the default network in view. The level "
     "of the accuracies is therefore a sanity check, and only differences between variants are of interest."
 )
+ON_THEIR_WORD = (
+    "Accuracies, speed and hardware are the contributor's word: a program checked that the numbers agree with each other, with "
+    "the recipe and with the parameter count of the name. Nobody here repeated these runs."
+)
 # Characters in a line of text.
 WIDTH = 130
 # Title of a table of variants, and the models that it lists.
@@ -84,8 +88,11 @@ def _paragraph(text: str, *, bullet: str = "") -> Iterator[str]:
 
 
 def _section(study: MeasuredStudy, evidence: Evidence) -> Iterator[str]:
-    yield f"## Recipe {study.recipe}, {study.epochs} epochs, commit {(study.commit or 'unknown')[:12]}"
+    by = f", contributed by {study.contributor}" if study.contributor else ""
+    yield f"## Recipe {study.recipe}, {study.epochs} epochs, commit {(study.commit or 'unknown')[:12]}{by}"
     yield ""
+    if study.contributor:
+        yield from _paragraph(ON_THEIR_WORD)
     if evidence.claims is not None:
         for sentence in study_sentences(study, evidence.claims):
             yield from _paragraph(sentence, bullet="- ")
@@ -114,15 +121,19 @@ def _section(study: MeasuredStudy, evidence: Evidence) -> Iterator[str]:
     yield "### Accuracies"
     yield ""
     yield "Test accuracy in % after the last epoch: mean and standard deviation over the seeds."
-    rest = list(study.rows)
-    for title, pattern in GROUPS:
-        rows = [row for row in rest if pattern.match(row.record.model)]
-        rest = [row for row in rest if row not in rows]
-        if rows:
-            yield ""
-            yield f"{title}:"
-            yield ""
-            yield from _table(rows)
+    for title, rows in _grouped(study.rows).items():
+        yield ""
+        yield f"{title}:"
+        yield ""
+        yield from _table(rows)
+
+
+def _grouped(rows: Iterable[StudyRow]) -> dict[str, list[StudyRow]]:
+    """The rows by the first group that they belong to, in the order of GROUPS."""
+    found: dict[str, list[StudyRow]] = {title: [] for title, _ in GROUPS}
+    for row in rows:
+        found[next(title for title, pattern in GROUPS if pattern.match(row.record.model))].append(row)
+    return {title: inside for title, inside in found.items() if inside}
 
 
 def _numbers(effect: StudyEffect) -> str:

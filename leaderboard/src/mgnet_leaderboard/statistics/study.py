@@ -95,7 +95,7 @@ class ExploredPair:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredStudy:
-    """All records of one recipe name, number of epochs and commit on one data set.
+    """All records of one recipe name, number of epochs and commit on one data set; `contributor` None: this project's.
 
     `effects` are the questions, the pooled ones first; `explored` is the number of other pairs that could be tested, and
     `found` those of them that are significant. `detectable` is what the test set alone tells apart, in points.
@@ -105,6 +105,7 @@ class MeasuredStudy:
     recipe: str
     epochs: int
     commit: str | None
+    contributor: str | None
     rows: tuple[StudyRow, ...]
     effects: tuple[StudyEffect, ...]
     explored: int
@@ -134,13 +135,15 @@ class MeasuredStudy:
 def studies(
     records: Iterable[Measured], claims: Audit | None = None, comparisons: Comparisons | None = None
 ) -> tuple[MeasuredStudy, ...]:
-    """The records grouped by what must be equal for a fair comparison; largest study first."""
-    groups: dict[tuple[str, int, str, bool | None, str], list[Measured]] = defaultdict(list)
+    """The records grouped by what must be equal for a fair comparison; this project's first, then the largest."""
+    groups: dict[tuple[str, int, str, bool | None, str, str], list[Measured]] = defaultdict(list)
     for record in records:
-        key = (record.recipe.name, record.epochs, record.commit or "", record.dirty, record.dataset.sha256)
+        # Nobody's records can change what another one's say: a further variant of a network would take it out of the questions.
+        who = record.contributor or ""
+        key = (record.recipe.name, record.epochs, record.commit or "", record.dirty, record.dataset.sha256, who)
         groups[key].append(record)
     found = [_study(group, claims, comparisons) for group in groups.values()]
-    return tuple(sorted(found, key=lambda study: (-len(study.rows), study.recipe, study.commit or "")))
+    return tuple(sorted(found, key=lambda study: (study.contributor or "", -len(study.rows), study.recipe, study.commit or "")))
 
 
 def _study(records: Sequence[Measured], claims: Audit | None, comparisons: Comparisons | None) -> MeasuredStudy:
@@ -163,6 +166,7 @@ def _study(records: Sequence[Measured], claims: Audit | None, comparisons: Compa
         recipe=first.recipe.name,
         epochs=first.epochs,
         commit=first.commit,
+        contributor=first.contributor,
         rows=tuple(rows),
         effects=effects,
         explored=explored,
@@ -189,7 +193,7 @@ def _choices(record: Measured) -> dict[str, str]:
     """What may set a record apart, by name; the variant, which names itself, has no name."""
     recipe = {name: short_json(value) for name, value in record.recipe.values.items()}
     execution = {name: str(value) for name, value in record.execution.model_dump().items() if name not in ("threads", "processes")}
-    return {"": record.variant, **recipe, **execution, "by": record.contributor or ""}
+    return {"": record.variant, **recipe, **execution}
 
 
 def _representatives(rows: Iterable[StudyRow]) -> dict[str, StudyRow]:

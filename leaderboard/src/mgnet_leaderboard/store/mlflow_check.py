@@ -42,7 +42,7 @@ class MlflowStore:
         self._address, self._seconds = shown(uri), seconds
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         context = multiprocessing.get_context("forkserver")  # imports MLflow once, for all stores that are asked
-        context.set_forkserver_preload(["mlflow"])
+        context.set_forkserver_preload(["mlflow.tracking", "mlflow.store.db.utils", __name__])
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, uri), daemon=True)
         self._process.start()

@@ -41,10 +41,12 @@ def without_secrets(text: str, uri: str) -> str:
 def _secrets(uri: str) -> Iterator[str]:
     rest = uri.partition("://")[2] or uri
     if "@" in rest:
-        login = rest.rpartition("@")[0]
-        user, colon, password = login.partition(":")
-        yield from _spellings(password if colon else user)
-        yield from _basic(unquote(login))
+        # user:password, or a token alone; what has no :// may have a scheme before it, and a password may hold colons.
+        parts = rest.rpartition("@")[0].split(":")
+        for first in range(max(1, len(parts) - 1)):
+            yield from _basic(unquote(":".join(parts[first:])))
+        for first in range(min(1, len(parts) - 1), len(parts)):
+            yield from _spellings(":".join(parts[first:]))
     for name, value in parse_qsl(uri.partition("?")[2], keep_blank_values=False):
         if _SECRET_NAME.search(name):
             yield from _spellings(value)

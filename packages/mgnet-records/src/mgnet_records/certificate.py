@@ -17,7 +17,7 @@ from mgnet_records.table_rows import Verdict
 # Bytes. A certificate of two executions has 15 kB; each further one may repeat all properties.
 CERTIFICATE_LIMIT = 256 * 1024
 
-Status = Literal["pass", "fail", "not_applicable"]
+Status = Literal["pass", "fail", "not_decided", "not_applicable"]
 
 
 class Target(Part):
@@ -81,6 +81,9 @@ class PaperComparison(Part):
 class Certificate(Part):
     """A verification report: a property-based test of one network, no proof.
 
+    `status` is "fail" where a property fails, else "not_decided" where one could not be decided, as for a network that no
+    specification is of.
+
     `executions` names the ways of computing the network that were examined, such as "feature_form" and "residual_form", or
     "forward" for a network with one way; `kernel_backend` is the build of mgnet-kernels that ran, None where none did.
     """
@@ -94,7 +97,7 @@ class Certificate(Part):
     versions: Annotated[dict[Line, Line | None], Field(max_length=100)]
     kernel_backend: Line | None
     executions: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=64)]
-    status: Literal["pass", "fail"]
+    status: Literal["pass", "fail", "not_decided"]
     properties: Annotated[tuple[Property, ...], Field(min_length=1, max_length=1000)]
     parameters: ParameterCounts | None
     macs: Macs | None
@@ -127,9 +130,13 @@ def read_certificate(path: Path) -> Certificate:
 
 def fault_of(certificate: Certificate) -> str | None:
     """What contradicts itself in a certificate; None when nothing does."""
-    failed = [checked.name for checked in certificate.properties if checked.status == "fail"]
+    failed, open_ones = (
+        [checked.name for checked in certificate.properties if checked.status == status] for status in ("fail", "not_decided")
+    )
     if (certificate.status == "fail") != bool(failed):
         return f"status says {certificate.status!r} but the failed properties are {failed}"
+    if not failed and (certificate.status == "not_decided") != bool(open_ones):
+        return f"status says {certificate.status!r} but the properties that are not decided are {open_ones}"
     if len(set(certificate.executions)) != len(certificate.executions):
         return f"an execution stands twice in {list(certificate.executions)}"
     if (certificate.commit is None) != (certificate.dirty is None):

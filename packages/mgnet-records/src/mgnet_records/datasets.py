@@ -74,7 +74,7 @@ _ALL = (
         std=(0.2023, 0.1994, 0.2010),
         train_images=50_000,
         test_images=10_000,
-        files="data_batch_1 ... data_batch_5 and test_batch, from cifar-10-python.tar.gz",
+        files="cifar-10-python.tar.gz, or what is in it (data_batch_1 ... data_batch_5, test_batch)",
     ),
     DataSetInfo(
         key="cifar100",
@@ -87,7 +87,7 @@ _ALL = (
         std=(0.2673, 0.2564, 0.2762),
         train_images=50_000,
         test_images=10_000,
-        files="train and test, from cifar-100-python.tar.gz",
+        files="cifar-100-python.tar.gz, or what is in it (train, test)",
     ),
     # The 50,000 labeled validation images are what every ImageNet table calls the test.
     DataSetInfo(

@@ -1,12 +1,13 @@
 """The command mgnet-verify: `certify` and `counts` of one network, `audit` of the paper's counts, `diagnose` and `demo`.
 
-Exit code 0: everything holds. 1: a property fails, two ways of counting differ, or a printed count differs from ours without
-an explanation. 2: bad input. The commands import torch only after the arguments have been read.
+Exit code 0: everything holds. 1: a property fails or is not decided, two ways of counting differ, or a printed count differs
+from ours without an explanation. 2: bad input. The commands import torch only after the arguments have been read.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import warnings
@@ -39,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     certify = commands.add_parser("certify", help="check the properties of one network and write a certificate")
     certify.add_argument("model", help=_MODEL)
     certify.add_argument("--json", type=Path, metavar="FILE", help="write the certificate here")
-    certify.add_argument("--image", type=image_size, metavar="HxW", help="count multiply-adds for this image size")
+    certify.add_argument("--image", type=image_size, metavar="HxW", help="an image size to check on and to count multiply-adds for")
+    certify.add_argument("--compiled", action="store_true", help="run torch.compile too; needs a C++ compiler and minutes")
     certify.set_defaults(run=run_certify)
     counts = commands.add_parser("counts", help="parameters and multiply-adds three ways, by grid and operator")
     counts.add_argument("model", help="as for certify; a MgNet, ResNet, pre-act ResNet or GDFI of mgnet-models")
@@ -86,15 +88,26 @@ def _check_files(options: argparse.Namespace) -> None:
 
 def run_certify(options: argparse.Namespace) -> int:
     """`mgnet-verify certify`."""
+    _one_thread()
     from mgnet_verify.certificate.certify import certify
-    from mgnet_verify.certificate.console import certificate_lines
+    from mgnet_verify.certificate.console import ProgressOnStderr, certificate_lines
     from mgnet_verify.model_spec import resolve
 
-    certificate = certify(resolve(options.model), image=options.image)
+    progress = ProgressOnStderr()
+    try:
+        certificate = certify(resolve(options.model), image=options.image, compiled=options.compiled, progress=progress)
+    finally:
+        progress.end()
     print("\n".join(certificate_lines(certificate)))
     if options.json is not None:
         write_json(options.json, certificate.model_dump(mode="json"))
     return ExitCode.DONE if certificate.status == "pass" else ExitCode.FAILED
+
+
+def _one_thread() -> None:
+    """Threads that wait for each other take most of the time of small networks; a setting of the user stays."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def run_counts(options: argparse.Namespace) -> int:

@@ -64,14 +64,18 @@ def from_factory(text: str) -> ModelSpec:
     module_name, _, factory_name = text.partition(":")
     sys.path.insert(0, "")  # as `python -m` does, so that a module in the current folder is found
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
+        module = importlib.import_module(module_name)
+        factory = getattr(module, factory_name)
+        model = factory() if callable(factory) and not isinstance(factory, nn.Module) else factory
     except (ImportError, ValueError) as error:
         raise InputError(f"cannot import {module_name!r} ({error}): write package.module:factory") from None
-    except AttributeError:
-        raise InputError(f"module {module_name!r} has no {factory_name!r}: write package.module:factory") from None
+    except Exception as error:  # whatever the code of a user raises
+        if isinstance(error, AttributeError) and not hasattr(sys.modules.get(module_name), factory_name):
+            raise InputError(f"module {module_name!r} has no {factory_name!r}: write package.module:factory") from None
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{text!r} gives no network, its code raises {what}: name a callable that returns one") from None
     finally:
         sys.path.remove("")
-    model = factory() if callable(factory) else factory
     if not isinstance(model, nn.Module):
         raise InputError(f"{text!r} gives {type(model).__name__}, not a torch module: name a callable that returns one")
     return ModelSpec(name=text, model=model.eval())

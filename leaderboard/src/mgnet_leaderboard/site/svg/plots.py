@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,8 +70,10 @@ COSTS = (
 
 def figures(rows: Sequence[BoardRow]) -> tuple[Figure, ...]:
     """A figure for each data set and cost that has at least two points."""
-    datasets = dict.fromkeys(row.dataset for row in rows)
-    found = [_figure([row for row in rows if row.dataset == key], key, cost) for key in datasets for cost in COSTS]
+    by_dataset: dict[str, list[BoardRow]] = defaultdict(list)
+    for row in rows:
+        by_dataset[row.dataset].append(row)
+    found = [_figure(same, key, cost) for key, same in by_dataset.items() for cost in COSTS]
     return tuple(figure for figure in found if figure is not None)
 
 
@@ -115,7 +118,8 @@ def _points(row: BoardRow, cost: Cost) -> list[Point]:
 
 def _measured_point(row: BoardRow, record: Measured, x: float) -> Point:
     summary = record.summary
-    label = f"{row.name}: {two_decimals(summary.accuracy_last_mean)} %, measured, {summary.seeds} seed(s), {short_number(x)}"
+    by = f"contributed by {record.contributor}" if record.contributor else "measured"
+    label = f"{row.name}: {two_decimals(summary.accuracy_last_mean)} %, {by}, {summary.seeds} seed(s), {short_number(x)}"
     return Point(x=x, y=summary.accuracy_last_mean, half=seed_half_width(record), kind="measured", label=label)
 
 

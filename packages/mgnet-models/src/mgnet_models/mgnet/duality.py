@@ -16,6 +16,7 @@ does not give:
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -138,7 +139,7 @@ def to_mgnet(resnet: ModifiedPreActResNet, *, completed_by: MgNet) -> MgNet:
     mgnet = copy.deepcopy(completed_by).train(resnet.training)
     mgnet.load_state_dict(_mgnet_state(resnet), strict=False)
     with torch.no_grad():
-        for grid in cast(list[Grid], list(mgnet.grids)):
+        for grid in cast(Iterable[Grid], mgnet.grids):
             grid.A.weight.neg_()
     return mgnet
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 from timm.layers import ClassifierHead
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mgnet_models.mgnet.grid import Grid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
+from mgnet_models.mgnet.transfer import Transfer
 from mgnet_models.nn.arguments import check_common, check_flags, check_rates, check_sizes
 from mgnet_models.nn.classifier import GridNetwork
 from mgnet_models.nn.layers import make_norm_act
@@ -78,9 +79,9 @@ class MgNet(GridNetwork):
         u, f = self.stem(x)
         u = u.contiguous()  # A is evaluated on it: all of the zero is needed
         fine: Grid | None = None
-        for grid in cast(list[Grid], list(self.grids)):
-            if grid.transfer is not None and fine is not None:
-                u, f = grid.transfer.feature_form(u, f, fine.A, grid.A)
+        for grid in cast(Iterable[Grid], self.grids):
+            if fine is not None:
+                u, f = cast(Transfer, grid.transfer).feature_form(u, f, fine.A, grid.A)
             u = grid.feature_iteration(u, f)
             fine = grid
         return u

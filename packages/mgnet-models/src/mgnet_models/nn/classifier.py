@@ -109,7 +109,7 @@ class Network(nn.Module):
         chosen = _take_indices(len(self.grids), indices)
         if prune_norm or max(chosen) + 1 < len(self.grids):
             self.norm = nn.Identity()
-        self.grids = type(self.grids)(*list(self.grids)[: max(chosen) + 1])
+        self.grids = self.grids[: max(chosen) + 1]
         if prune_head:
             self.reset_classifier(0, "")
         return chosen
@@ -217,8 +217,7 @@ def feature_cfg(grids: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
     """The chosen grids as ascending non-negative indices; ValueError names an index that does not exist, and no index at all."""
-    if indices is None:
-        return list(range(count))
+    indices = count if indices is None else indices
     if isinstance(indices, int) and indices > count:
         raise ValueError(f"the last {indices} features do not exist: there are {count} grids")
     wanted = range(count - indices, count) if isinstance(indices, int) else indices

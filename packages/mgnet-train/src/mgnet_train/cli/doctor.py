@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("no CUDA device: training runs on the CPU")
     code = current_code()
     print(f"code at commit {code.sha or 'unknown (not in a git repository)'}{', with changes' if code.dirty else ''}")
-    _print_data(arguments.data_dir)
+    print_data(arguments.data_dir)
     try:
         writable_folder(arguments.runs)
         print(f"{shutil.disk_usage(arguments.runs).free / 2**30:.1f} GiB free in {arguments.runs}")
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _print_data(data_dir: Path) -> None:
+def print_data(data_dir: Path) -> None:
+    """One line for each data set and each source: whether it can be read, or why not."""
     from mgnet_records.datasets import DATA_SETS
     from mgnet_train.data.loading import PACKAGES, load_dataset
 

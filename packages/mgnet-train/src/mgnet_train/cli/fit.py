@@ -66,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
             execution=execution_of(arguments),
             model_args=model_arguments(arguments),
         )
-        outcome = fit(spec, options_of(arguments, notes=(allocator,)), processes)
+        notes = [allocator]
+        if spec.code.dirty:
+            notes.append("the code has changes that are not committed (see git status): no leaderboard takes the result")
+        outcome = fit(spec, options_of(arguments, notes=tuple(notes)), processes)
         if processes.is_main:
             say(_report(outcome))
     finally:

@@ -38,7 +38,7 @@ NOT_GIVEN = {
         ),
         _WEIGHTS,
     ),
-    **dict.fromkeys(("features_only", "out_indices", "feature_cfg", "output_stride"), _CLASSIFIER),
+    **dict.fromkeys(("features_only", "out_indices", "feature_cfg", "feature_cls", "output_stride", "pruned"), _CLASSIFIER),
     **dict.fromkeys(("scriptable", "exportable", "no_jit", "device", "dtype"), _EXECUTION),
     **dict.fromkeys(("model_name", "model_cls", "model_cfg", "kwargs_filter"), _NAME),
 }
@@ -87,9 +87,10 @@ def find_network(text: str, *, in_chans: int, num_classes: int, extra: dict[str,
     argument that is not the caller's and, with near names, for a name that does not exist.
     """
     is_notation = "[" in text
+    decided = NOT_GIVEN | dict.fromkeys(_said_by(text), _NAME)
     for name in extra or {}:
-        if name in NOT_GIVEN or (is_notation and name == "notation"):
-            raise InputError(f"model argument {name} cannot be given: {NOT_GIVEN.get(name, _NAME)}, so leave it out")
+        if name in decided:
+            raise InputError(f"model argument {name} cannot be given: {decided[name]}, so leave it out")
     args: dict[str, Any] = {**(extra or {}), "in_chans": in_chans, "num_classes": num_classes}
     if is_notation:
         return _of_notation(text, args)
@@ -162,6 +163,17 @@ def check_fits(network: nn.Module, data: DataSetInfo, size: tuple[int, int], *, 
 def parameters_of(network: nn.Module) -> int:
     """How many numbers the parameters of the network hold; running statistics are none."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _said_by(text: str) -> tuple[str, ...]:
+    """The arguments of a MgNet that its name says; given beside it they would be overruled without a word."""
+    if "[" in text:
+        return ("notation",)
+    try:
+        mgnet_models.Notation.from_timm_name(text)
+    except ValueError:
+        return ()
+    return ("notation", "stem")
 
 
 def _of_notation(text: str, args: dict[str, Any]) -> NetworkSpec:

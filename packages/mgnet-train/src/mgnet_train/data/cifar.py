@@ -37,24 +37,26 @@ class _Form:
     """From a file's name, for messages, and its content."""
 
 
-def find_cifar(name: str, folders: Iterable[Path]) -> ResidentDataset | None:
+def find_cifar(name: str, folders: Iterable[Path], *, only_test: bool) -> ResidentDataset | None:
     """CIFAR-10 or CIFAR-100 from the first folder that has it in some form, files before archives; None where none has.
+
+    With `only_test`, the files of the training images need not be there.
 
     Raises DataError, with the file's name, for a file that is missing or not what it should be.
     """
     for folder in folders:
         for form in _FORMS[name]:
             if any(is_there(folder / file) for file in (*form.train, form.test)):
-                return _assembled(name, form, partial(_read_file, folder), str(folder))
+                return _assembled(name, form, partial(_read_file, folder), str(folder), only_test)
         for form in _FORMS[name]:
             for archive in form.archives:
                 if is_there(folder / archive):
-                    members = _unpacked(folder / archive, name, form)
-                    return _assembled(name, form, partial(_read_member, members), str(folder / archive))
+                    members = _unpacked(folder / archive, name, form, only_test)
+                    return _assembled(name, form, partial(_read_member, members), str(folder / archive), only_test)
     return None
 
 
-def _assembled(name: str, form: _Form, read: Callable[[str, int], bytes], place: str) -> ResidentDataset:
+def _assembled(name: str, form: _Form, read: Callable[[str, int], bytes], place: str, only_test: bool) -> ResidentDataset:
     info = DATA_SETS[name]
 
     def split(files: tuple[str, ...], images: int) -> Split:
@@ -67,7 +69,8 @@ def _assembled(name: str, form: _Form, read: Callable[[str, int], bytes], place:
             parts.append(part)
         return Split(images=torch.cat([part.images for part in parts]), labels=torch.cat([part.labels for part in parts]))
 
-    return ResidentDataset(name=name, train=split(form.train, info.train_images), test=split((form.test,), info.test_images))
+    test = split((form.test,), info.test_images)
+    return ResidentDataset(name=name, train=test.emptied() if only_test else split(form.train, info.train_images), test=test)
 
 
 def _read_file(folder: Path, file: str, most: int) -> bytes:
@@ -78,7 +81,7 @@ def _read_member(members: dict[str, bytes], file: str, most: int) -> bytes:
     return members[file]
 
 
-def _unpacked(archive: Path, name: str, form: _Form) -> dict[str, bytes]:
+def _unpacked(archive: Path, name: str, form: _Form, only_test: bool) -> dict[str, bytes]:
     """The files of a form in an archive, read in one pass; what else is in it is skipped, up to a limit on the whole."""
     info, found = DATA_SETS[name], dict[str, bytes]()
     largest = {file: form.largest(info.train_images // len(form.train)) for file in form.train}
@@ -103,7 +106,7 @@ def _unpacked(archive: Path, name: str, form: _Form) -> dict[str, bytes]:
         raise DataError(f"{archive} {why(error)}: get it again") from None
     except Exception as error:  # tarfile and zlib pass on what a corrupt file makes them do
         raise DataError(f"{archive} is no whole archive ({type(error).__name__}: {error}): get it again") from None
-    if missing := sorted({*largest} - {*found}):
+    if missing := sorted(({form.test} if only_test else {*largest}) - {*found}):
         raise DataError(f"{archive} lacks {', '.join(missing)}: get it again")
     return found
 

@@ -31,10 +31,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def emptied(self) -> Split:
+        """No images of the same size."""
+        return Split(images=self.images[:0], labels=self.labels[:0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResidentDataset:
-    """A named data set whose images are all in memory."""
+    """A named data set whose images are all in memory; `train` is empty where the test images alone were asked for."""
 
     name: str
     train: Split
@@ -47,7 +51,7 @@ class ResidentDataset:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return (self.train.images.shape[2], self.train.images.shape[3])
+        return (self.test.images.shape[2], self.test.images.shape[3])
 
     @cached_property
     def sha256(self) -> str:

@@ -22,6 +22,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from mgnet_records.errors import printable
+
 # In this order where a sample of a tar shard has several.
 IMAGE_SUFFIXES = ("jpeg", "jpg", "png", "webp", "bmp", "tiff", "tif", "gif", "ppm", "pgm", "jfif", "jpe")
 # Pillow knows forty formats; some of these start other programs (EPS) or are no pictures.
@@ -61,7 +63,7 @@ def decode(content: bytes) -> Tensor:
     except Image.DecompressionBombError:
         raise CorruptImageError(f"more than {_MOST_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow passes on whatever its parsers meet
-        raise CorruptImageError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+        raise CorruptImageError(printable(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")) from None
 
 
 def _check_work(image: Image.Image, content: bytes) -> None:

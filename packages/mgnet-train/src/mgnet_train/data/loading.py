@@ -25,7 +25,7 @@ from mgnet_train.errors import DataError, note
 # Prefix, which is also the name of an extra of ours -> the package that timm needs for it.
 PACKAGES = {"wds": "webdataset", "hfds": "datasets"}
 _SEQUENTIAL = ("tfds", "hfids")
-_RESIDENT: dict[str, Callable[[Iterable[Path]], ResidentDataset | None]] = {
+_RESIDENT: dict[str, Callable[..., ResidentDataset | None]] = {
     "mnist": find_mnist,
     "cifar10": partial(find_cifar, "cifar10"),
     "cifar100": partial(find_cifar, "cifar100"),
@@ -39,9 +39,12 @@ _BELOW = {
 }
 
 
-def load_dataset(name: str, data_dir: Path, *, source: str | None = None, workers: int = 1) -> ResidentDataset | StreamedDataset:
+def load_dataset(
+    name: str, data_dir: Path, *, source: str | None = None, workers: int = 1, only_test: bool = False
+) -> ResidentDataset | StreamedDataset:
     """The named data set, from the first of `places` that has its files, or from where `source` says if it has image files.
 
+    With `only_test` the training images are not read and need not be there.
     Raises InputError for an unknown name or source and DataError for files that are missing (saying where they belong) or
     corrupt. A data set with fewer images than it should have is noted on standard error.
     """
@@ -52,9 +55,9 @@ def load_dataset(name: str, data_dir: Path, *, source: str | None = None, worker
     if source is not None and name not in _RESIDENT:
         return _open_source(name, source, data_dir, workers=workers)
     if name in _RESIDENT:
-        data = _RESIDENT[name](places(name, data_dir))
+        data = _RESIDENT[name](places(name, data_dir), only_test=only_test)
         if data is not None:
-            _note_missing_images(data)
+            _note_missing_images(data, only_test=only_test)
             return data
     else:
         for folder in places(name, data_dir):
@@ -91,11 +94,10 @@ def _kept_there(folder: Path) -> str:
     return f", which holds {', '.join(map(ascii, names[:4]))}{', ...' if len(names) > 4 else ''}" if names else ", which is empty"
 
 
-def _note_missing_images(data: ResidentDataset) -> None:
-    for split, images, whole in (
-        ("training", len(data.train), data.info.train_images),
-        ("test", len(data.test), data.info.test_images),
-    ):
+def _note_missing_images(data: ResidentDataset, *, only_test: bool) -> None:
+    train = ("training", len(data.train), data.info.train_images)
+    test = ("test", len(data.test), data.info.test_images)
+    for split, images, whole in (test,) if only_test else (train, test):
         if images < whole:
             note(f"{data.name} has {images:,} of its {whole:,} {split} images")
 

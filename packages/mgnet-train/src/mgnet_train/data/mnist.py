@@ -22,15 +22,16 @@ _UNSIGNED_BYTES = 0x08
 _LARGEST_FILE = 2**28
 
 
-def find_mnist(folders: Iterable[Path]) -> ResidentDataset | None:
-    """The four files from the first folder that has one of them; None where none has.
+def find_mnist(folders: Iterable[Path], *, only_test: bool) -> ResidentDataset | None:
+    """The four files, or the two of the test images, from the first folder that has one of the four; None where none has.
 
     Raises DataError, with the file's name, for one that is missing or not what it should be.
     """
     info = DATA_SETS["mnist"]
     for folder in folders:
         if any(_found(folder, f"{prefix}-{what}") for prefix in ("train", "t10k") for what in ("images", "labels")):
-            train, test = _read_split(folder, "train", info.train_images), _read_split(folder, "t10k", info.test_images)
+            test = _read_split(folder, "t10k", info.test_images)
+            train = test.emptied() if only_test else _read_split(folder, "train", info.train_images)
             return ResidentDataset(name="mnist", train=train, test=test)
     return None
 

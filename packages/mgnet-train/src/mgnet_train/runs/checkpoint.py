@@ -93,7 +93,11 @@ def _decode(path: Path, identity: str) -> State:
         raise CorruptCheckpointError("is no checkpoint of this version of mgnet-train")
     if hashlib.sha256(payload).digest() != digest:
         raise CorruptCheckpointError("is truncated or corrupt (its SHA-256 does not match)")
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    if state["identity"] != identity:
+    try:
+        state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch's, of many kinds; the digest is right, so another program wrote the file
+        raise CorruptCheckpointError(f"holds no state of a training ({type(error).__name__})") from None
+    if found != identity:
         raise CorruptCheckpointError("belongs to another run")
     return state

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from mgnet_records.canonical import sha256_of
 from mgnet_records.errors import InputError
+from mgnet_records.fields import Commit, RunId, Sha256
 from mgnet_records.files import write_json
 from mgnet_records.run_result import Environment, Execution
 
@@ -25,6 +26,41 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 WEIGHTS, CERTIFICATE, CONFUSION = "model.safetensors", "certificate.json", "confusion.json"
 # config.json has some 3 kB; what is far larger is something else.
 _LARGEST_CONFIG = 1 << 20
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    sha256: Sha256
+    contents_sha256: Sha256 | None
+    train_images: int
+    test_images: int
+
+
+class _Config(BaseModel):
+    """What readers of config.json rely on."""
+
+    model_config = ConfigDict(strict=True)
+
+    schema_version: Literal[3]
+    run_id: RunId
+    identity: Sha256
+    model: str
+    model_args: dict[str, JsonValue]
+    notation: str | None
+    parameters: int
+    dataset: str
+    data: _Data
+    recipe: dict[str, JsonValue]
+    recipe_sha256: Sha256
+    seed: int
+    commit: Commit | None
+    dirty: bool | None
+    execution: Execution
+    environment: Environment
+    started: str
+    started_ms: int
 
 
 def writable_folder(folder: Path) -> Path:
@@ -119,21 +155,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a run folder. Raises InputError when it is missing, corrupt or was edited."""
     path = folder / CONFIG
     try:
-        config = json.loads(read_plain(path, limit=_LARGEST_CONFIG))
+        content = read_plain(path, limit=_LARGEST_CONFIG)
+        config = json.loads(content)
         if not isinstance(config, dict):
             raise ValueError("no JSON object")
         found = config.get("sha256")
         if found != sha256_of({key: value for key, value in config.items() if key != "sha256"}):
             raise ValueError("it was changed, its SHA-256 does not match")
-        Execution.model_validate(config["execution"])
-        Environment.model_validate(config["environment"])
+        _Config.model_validate_json(content)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: restore it, or delete the folder to train again") from None
     except ValidationError:
         raise InputError(f"{path} is of another version of mgnet-train: use that one, or delete the folder") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): restore it, or delete the folder to train again") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         why = str(error) if "SHA-256" in str(error) else "it is no config of a run"
         raise InputError(f"{path} is corrupt ({why}): restore it, or delete the folder to train again") from None
     return config

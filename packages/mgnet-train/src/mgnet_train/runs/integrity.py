@@ -83,9 +83,8 @@ def open_run(folder: Path, identity: str) -> Opened:
     from mgnet_train.runs.checkpoint import Checkpoints  # imports torch, which `status` does without
 
     require_plain_files(folder)
-    for rest in folder.glob(".*.tmp"):  # what a killed process was about to write; the uploader may be writing its own
-        if not rest.name.startswith((f".{OFFSET}", f".{LINK}")):
-            rest.unlink(missing_ok=True)
+    for rest in _leftovers(folder):
+        rest.unlink(missing_ok=True)
     checkpoints = Checkpoints(folder, identity)
     state = checkpoints.load()
     notes = [f"{complaint}; going on from the previous one" for complaint in checkpoints.complaints]
@@ -96,6 +95,11 @@ def open_run(folder: Path, identity: str) -> Opened:
     return Opened(
         state=state, config=config, journal=kept.get("journal", "").encode(), is_exact=kept.get("is_exact", True), notes=notes
     )
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """What a killed process was about to write. The uploader may be writing its own just now."""
+    return [path for path in folder.glob(".*.tmp") if not path.name.startswith((f".{OFFSET}", f".{LINK}"))]
 
 
 def _config(folder: Path, identity: str, kept: dict[str, Any] | None, notes: list[str]) -> dict[str, Any] | None:
@@ -132,7 +136,8 @@ def require_finished(folder: Path, result: RunResult, identity: str) -> list[str
     if fault := finished_fault(folder, result, weights=True):
         raise InputError(fault)
     try:
-        if read_config(folder)["identity"] == identity and _end(read_records(folder / JOURNAL, 0)[0]) is not None:
+        is_whole = read_config(folder)["identity"] == identity and _end(read_records(folder / JOURNAL, 0)[0]) is not None
+        if is_whole and not _leftovers(folder):
             return []
     except InputError:
         pass

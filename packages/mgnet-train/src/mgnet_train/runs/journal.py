@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ class DamagedError(InputError):
         )
 
 
+def milliseconds() -> int:
+    """The time since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 class Journal:
     """The journal of one run, open for writing by the one process that holds the run's lock.
 
@@ -70,8 +76,10 @@ class Journal:
     the damage from the file. `mended` then says so in one line.
     """
 
-    def __init__(self, folder: Path, run_id: str | None = None, *, saved: bytes = b"") -> None:
-        self._path = folder / JOURNAL
+    def __init__(
+        self, folder: Path, run_id: str | None = None, *, saved: bytes = b"", clock: Callable[[], int] = milliseconds
+    ) -> None:
+        self._path, self._clock = folder / JOURNAL, clock
         self._waiting: deque[bytes] = deque()
         self._written: dict[tuple[str, int], dict[str, float]] = {}
         self.replay_mismatches = 0
@@ -89,8 +97,11 @@ class Journal:
         for record in self.records:
             self._written[record.kind, record.step] = record.metrics
         self._length, self._digest = len(content), _last_digest(content, seed)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(self._file, self._length)
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, self._length)
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be written ({error.strerror}): make room, or make it yours") from None
 
     def log(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a step or an epoch, once. Those computed again after a resume are compared with the first ones."""
@@ -99,7 +110,7 @@ class Journal:
             self.replay_mismatches += _reproducible(before) != _reproducible(metrics)
             return
         self._written[kind, step] = metrics
-        self._append({"kind": kind, "step": step, "time": _now(), "metrics": metrics})
+        self._append({"kind": kind, "step": step, "time": self._clock(), "metrics": metrics})
 
     def end(self, status: str, *, is_exact: bool | None, files: dict[str, str] | None = None) -> None:
         """Write how this start ended, in MLflow's words: FINISHED, KILLED or FAILED; `files` are those of a finished run.
@@ -108,7 +119,7 @@ class Journal:
         is not known.
         """
         metrics = {} if is_exact is None else {IS_EXACT: float(is_exact)}
-        line = {"kind": "end", "step": 0, "time": _now(), "metrics": metrics, "status": status}
+        line = {"kind": "end", "step": 0, "time": self._clock(), "metrics": metrics, "status": status}
         self._append(line if files is None else {**line, "files": files})
 
     def sync(self) -> None:
@@ -154,30 +165,34 @@ def read_records(path: Path, offset: int) -> tuple[list[Record], int]:
 
     Raises InputError for a damaged line, an offset at which no line begins, and a file that cannot be read.
     """
-    first = max(0, offset - _TAIL)
     try:
-        with open(open_plain(path), "rb") as file:
-            file.seek(first)
-            content = file.read()
+        before, content = _split(path, offset)
     except FileNotFoundError:
-        content = b""
+        before = content = b""
     except OSError as error:
         raise _unreadable(path, error) from None
-    digest = _seed(path.parent) if offset == 0 else digest_before(content, offset - first)
+    digest = _seed(path.parent) if offset == 0 else digest_before(before, len(before))
     if digest is None:
         raise InputError(
             f"{path} has no line that ends at byte {offset}, up to which it was read before: restore it, or start the run again "
             "with the command that trained it"
         )
-    return _parsed(path, content[offset - first :], digest, offset)
+    return _parsed(path, content, digest, offset)
 
 
 def digest_at(path: Path, offset: int) -> str | None:
     """The digest of the line that ends at a byte offset of a journal; None where none ends. Raises OSError."""
-    first = max(0, offset - _TAIL)
+    before, _ = _split(path, offset, read_on=False)
+    return digest_before(before, len(before))
+
+
+def _split(path: Path, offset: int, *, read_on: bool = True) -> tuple[bytes, bytes]:
+    """The end of the line before a byte offset, and what follows; both empty when the file is not that long. Raises OSError."""
     with open(open_plain(path), "rb") as file:
-        file.seek(first)
-        return digest_before(file.read(offset - first), offset - first)
+        if not 0 <= offset <= file.seek(0, os.SEEK_END):
+            return b"", b""
+        before = offset - file.seek(max(0, offset - _TAIL))
+        return file.read(before), file.read() if read_on else b""
 
 
 def digest_before(content: bytes, offset: int) -> str | None:
@@ -240,7 +255,3 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 def _reproducible(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith(MACHINE_METRICS)}
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

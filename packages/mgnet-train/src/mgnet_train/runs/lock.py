@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mgnet_records.errors import InputError
@@ -47,8 +47,9 @@ class FolderLock:
             os.close(self._file)
             raise BusyError(f"{folder} is being trained by {holder}: wait for it, or use another --seed or --runs") from None
         _held.add(self._file)
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with suppress(OSError):  # for whoever finds the folder locked; a full disk must not end a training
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Release the lock."""

@@ -106,7 +106,8 @@ def fit(spec: RunSpec, options: Options | None = None, processes: Processes | No
     apply_global_settings(spec.execution)
     network = spec.network.make(spec.recipe.init, spec.seed)
     check_size(network, data.size)
-    require_trainable(network, spec.recipe, data, processes=processes.world)
+    executor = Executor(spec.execution, processes.device)
+    require_trainable(network, spec.recipe, data, executor=executor, processes=processes.world)
     # 4. The run.
     runs = writable_folder(options.runs)
     if options.track == "now" and not options.allow_unreachable_store:
@@ -413,7 +414,7 @@ def _require_same_execution(folder: Path, first: ExecutionRecord, spec: RunSpec)
 
 
 def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
-    """What `work` returns on the main process, on every process; an InputError of it is raised on every process."""
+    """What `work` returns on the main process, on every process; an InputError or OSError of it is raised on every process."""
     value: Any = None
     error: InputError | None = None
     if processes.is_main:
@@ -421,6 +422,9 @@ def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
             value = work()
         except InputError as raised:
             error = raised
+        except OSError as raised:  # else the other processes would wait for this one
+            where = raised.filename or "a file of the run"
+            error = InputError(f"{where} cannot be written ({raised.strerror}): make room, and the same command goes on")
     value, error = processes.broadcast((value, error))
     if error is not None:
         raise error

@@ -61,6 +61,8 @@ class Store:
         self, runs: Path, *, say: Callable[[str], None] = print, log: BinaryIO | None = None, call_seconds: float = CALL_SECONDS
     ) -> None:
         self._runs, self._say, self._call_seconds = runs, say, call_seconds
+        self._is_own_log = log is None
+        self._has_own_log = log is None
         self._log: BinaryIO = log or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
@@ -70,6 +72,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        if self._has_own_log:
+            self._log.close()
 
     def check(self, *, seconds: float = CHECK_SECONDS) -> bool:
         """Whether the store has pages of its own, as a server has. Raises StoreError when it cannot be used."""
@@ -82,7 +86,12 @@ class Store:
         return None if answer is None else Sent(**answer)
 
     def close(self) -> None:
-        """End the child; what it was doing is given up."""
+        """End the child for good; what it was doing is given up."""
+        self._end_child()
+        if self._is_own_log:
+            self._log.close()
+
+    def _end_child(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -106,7 +115,7 @@ class Store:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self.close()
+        self._end_child()
         self._unread = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mgnet_train.tracking.worker", str(os.getpid())],
@@ -123,10 +132,10 @@ class Store:
         while True:
             line = self._line(seconds)
             if line is None:
-                self.close()
+                self._end_child()
                 raise NoAnswerError(f"no answer within {seconds:g} s")
             if not line:
-                self.close()
+                self._end_child()
                 raise NoAnswerError(f"MLflow's process died: {self._last_words()}")
             answer: dict[str, Any] = json.loads(line)
             if "alive" not in answer:

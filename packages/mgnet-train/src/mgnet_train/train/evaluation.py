@@ -18,6 +18,7 @@ from mgnet_train.data.dataset import EvalLoader
 from mgnet_train.data.loaders import Dataset, make_eval_loader
 from mgnet_train.data.loading import load_dataset
 from mgnet_train.data.workers import worker_failures
+from mgnet_train.errors import DataError
 from mgnet_train.train.distributed import Processes, start_processes
 from mgnet_train.train.precision import Executor, apply_global_settings
 
@@ -80,8 +81,10 @@ def evaluate_checkpoint(
 
     Raises InputError when the checkpoint cannot be read and when it and the data do not fit.
     """
-    data = load_dataset(dataset, data_dir, source=source, workers=workers)
+    data = load_dataset(dataset, data_dir, source=source, workers=workers, only_test=True)
     network = load_network(path, data)
+    if not len(data.test):
+        raise DataError(f"data set {dataset} has no test images: get it again, or give another folder with --data-dir")
     processes = start_processes(device)
     execution = execution.resolved(processes.device.type)
     apply_global_settings(execution)

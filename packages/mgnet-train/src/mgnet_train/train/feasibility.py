@@ -9,22 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from mgnet_records.errors import InputError
+from mgnet_train.config.network import executed_form
 from mgnet_train.config.recipe import Recipe
 from mgnet_train.data.dataset import ResidentDataset
 from mgnet_train.data.loaders import Dataset
 from mgnet_train.errors import DataError
+from mgnet_train.train.precision import Executor
 
 
-def require_trainable(network: nn.Module, recipe: Recipe, data: Dataset, *, processes: int) -> None:
+def require_trainable(network: nn.Module, recipe: Recipe, data: Dataset, *, executor: Executor, processes: int) -> None:
     """Raise InputError when the network cannot be trained on the data by the recipe, with so many processes.
 
-    Runs a copy of the network once in training mode, on as few blank images as a step of one process will ever have.
+    Runs a copy of the network in training mode, as the executor has it, on as few blank images as a step of one process will
+    ever have.
     """
     _require_images(recipe, data)
     images, normalized_together = len(data.train), 1 if recipe.batchnorm == "sync" else processes
     fewest = min(_part_sizes(images, recipe.batch_size, recipe.accumulate, normalized_together))
-    _require_logits(network, data)
-    if fewest > 1 or not _needs_two_images(network, data):
+    _require_logits(network, data, executor)
+    if fewest > 1 or not _needs_two_images(network, data, executor):
         return
     near = _nearest_batch_size(images, recipe, normalized_together)
     where = "" if processes == 1 else f" for one of {processes} processes"
@@ -67,8 +70,8 @@ def _nearest_batch_size(images: int, recipe: Recipe, processes: int) -> int:
     return min(good, key=lambda size: (abs(size - recipe.batch_size), -size), default=images)
 
 
-def _require_logits(network: nn.Module, data: Dataset) -> None:
-    logits = _trained_once(network, data, images=2)
+def _require_logits(network: nn.Module, data: Dataset, executor: Executor) -> None:
+    logits = _trained_once(network, data, executor, images=2)
     expected = (2, data.info.num_classes)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -78,19 +81,21 @@ def _require_logits(network: nn.Module, data: Dataset) -> None:
         )
 
 
-def _needs_two_images(network: nn.Module, data: Dataset) -> bool:
+def _needs_two_images(network: nn.Module, data: Dataset, executor: Executor) -> bool:
     try:
-        _trained_once(network, data, images=1)
+        _trained_once(network, data, executor, images=1)
     except InputError:
         return True
     return False
 
 
-def _trained_once(network: nn.Module, data: Dataset, *, images: int) -> object:
-    blank = torch.zeros(images, data.info.input_size[0], *data.size)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):  # of the copy neither weights nor random numbers are seen again
+def _trained_once(network: nn.Module, data: Dataset, executor: Executor, *, images: int) -> object:
+    blank = torch.zeros(images, data.info.input_size[0], *data.size, device=executor.device)
+    copy = executed_form(executor.prepare(deepcopy(network)), executor.execution.form).train()
+    # Of the copy neither weights nor random numbers are seen again.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), executor.context():
         try:
-            return deepcopy(network).train()(blank)
+            return copy(executor.to_memory_format(blank))
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             why = " ".join(str(error).split())
             raise InputError(

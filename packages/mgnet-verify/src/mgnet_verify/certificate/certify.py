@@ -7,60 +7,85 @@ are one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from mgnet_models import table_rows, winograd_backend
-from mgnet_models.runtime.convolution import Conv3x3
+from mgnet_models.notation import check_image_size
 from mgnet_records.audit import AuditedRow
-from mgnet_records.certificate import Certificate, FormMacs, Macs, PaperComparison, ParameterCounts, Target
+from mgnet_records.certificate import Certificate, FormMacs, Macs, PaperComparison, ParameterCounts, Status, Target
 from mgnet_records.certificate import Property as PropertyResult
+from mgnet_records.errors import InputError
 from mgnet_records.provenance import code_state, versions
-from mgnet_verify.check.run import EXAMPLES, not_applicable, run_property
+from mgnet_verify.check.executions import Execution, executions_of
+from mgnet_verify.check.run import EXAMPLES, Property, not_applicable, printable, run_property
 from mgnet_verify.counts import measured
-from mgnet_verify.counts.by_operator import closed_forms, default_image, input_limits, measured_image, parameter_counts
+from mgnet_verify.counts.by_operator import closed_forms, default_image, measured_image, parameter_counts
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry
 from mgnet_verify.model_spec import ModelSpec
-from mgnet_verify.network.gdfi import is_gdfi
-from mgnet_verify.network.protocol import InputLimits, view_of
-from mgnet_verify.network.resnet import is_resnet
+from mgnet_verify.network.protocol import InputLimits
+from mgnet_verify.network.subject import inner_of, is_specified, limits_of
 from mgnet_verify.paper.audit import audited_row
-from mgnet_verify.properties import properties_for
+from mgnet_verify.properties import MODEL_PROPERTIES, OF_ANY_NETWORK
 
 # The distributions whose behavior a report depends on.
-LIBRARIES = ("mgnet-models", "mgnet-records", "mgnet-verify", "torch", "timm", "numpy", "hypothesis", "fvcore")
+LIBRARIES = ("mgnet-models", "mgnet-kernels", "mgnet-records", "mgnet-verify", "torch", "timm", "numpy", "hypothesis", "fvcore")
+
+# Failures that are shown on a small image; more of them would take minutes.
+_SHRUNK = 2
+
+# Called before each property with its place among all of them, their number, and its name.
+Progress = Callable[[int, int, str], None]
 
 
-def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: int = EXAMPLES, seed: int = 0) -> Certificate:
+def certify(
+    spec: ModelSpec,
+    *,
+    image: tuple[int, int] | None = None,
+    examples: int = EXAMPLES,
+    seed: int = 0,
+    compiled: bool = False,
+    progress: Progress = lambda place, number, name: None,
+) -> Certificate:
     """Check a network and report what was found.
 
-    `image` (height, width) is what multiply-adds are counted on, by default the size of the network's data set. `examples`
-    is the number of examples for each property, with seeds from `seed` on. A MgNet gets every property that applies to it;
-    ResNet, pre-act ResNet and GDFI of this project are compared with Algorithms 1 and 3. Raises InputError for a network
-    without a view and for an image too small for its grids.
+    `image` (height, width) is what multiply-adds are counted on and the size of one example, by default that of the network's
+    data set. `examples` is the number of examples for each property, with seeds from `seed` on. Each property runs on all
+    executions that it fits, with `compiled` on torch.compile's too.
+
+    A network that raises fails. One that no specification is of, or that cannot be copied, is not decided, with the reason.
+    Raises InputError for an image too small for the grids of a MgNet.
     """
     model, size = spec.model, image or default_image(spec.model)
-    tables = closed_forms(model, size)
-    limits = input_limits(model)
-    checked = [
-        run_property(model, limits, one, examples=examples, seed=seed) if one.applies_to(model) else not_applicable(one)
-        for one in properties_for(model)
-    ]
-    counts = None if tables is None else parameter_counts(model, next(iter(tables.values())))
-    macs = None if tables is None else _macs(model, tables, limits, size)
+    _check_image(spec, size)
+    limits, executions = _limits(model, size), _executions(model, compiled=compiled)
+    checked: list[PropertyResult] = []
+    for place, one in enumerate(MODEL_PROPERTIES, start=1):
+        progress(place, len(MODEL_PROPERTIES), one.name)
+        if not _applies(one, model):
+            checked.append(not_applicable(one))
+            continue
+        shrink = sum(result.status == "fail" for result in checked) < _SHRUNK
+        checked.append(
+            run_property(model, limits, one, examples=examples, seed=seed, own_size=size, executions=executions, shrink=shrink)
+        )
+    counts, macs, count_results = _counted(model, limits, size)
     rows = [audited_row(row) for row in table_rows() if row.model == spec.name and row.params_printed]
-    results = (*checked, *_results_of_counts(counts, macs), _paper_explained(rows))
+    results = (*checked, *count_results, _paper_explained(rows))
     code = code_state(Path(__file__))
+    names = tuple(execution.name for execution in executions) or ("forward",)
     return Certificate(
         target=Target(model=spec.name, checkpoint_sha256=spec.checkpoint_sha256),
         notation=None if spec.notation is None else str(spec.notation),
         commit=code.sha,
         dirty=code.dirty,
         versions=versions(LIBRARIES),
-        kernel_backend=winograd_backend() if any(isinstance(module, Conv3x3) for module in model.modules()) else None,
-        executions=executions_of(model),
-        status="fail" if any(result.status == "fail" for result in results) else "pass",
+        kernel_backend=winograd_backend() if any("winograd" in name for name in names) else None,
+        executions=names,
+        status=_status(results),
         properties=results,
         parameters=counts,
         macs=macs,
@@ -68,11 +93,59 @@ def certify(spec: ModelSpec, *, image: tuple[int, int] | None = None, examples: 
     )
 
 
-def executions_of(model: nn.Module) -> tuple[str, ...]:
-    """The executions that the properties run: "residual_form" and "feature_form", or "forward" for a network with one."""
-    if is_resnet(model) or is_gdfi(model):
-        return ("forward",)
-    return tuple(f"{name}_form" if name in measured.METHODS else name for name in view_of(model).forms)
+def _status(results: tuple[PropertyResult, ...]) -> Any:
+    seen = {result.status for result in results}
+    return "fail" if "fail" in seen else "not_decided" if "not_decided" in seen else "pass"
+
+
+def _check_image(spec: ModelSpec, size: tuple[int, int]) -> None:
+    if spec.notation is not None:
+        try:
+            check_image_size(spec.notation, getattr(spec.model, "stem_kind", "cifar"), size)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+
+def _limits(model: nn.Module, size: tuple[int, int]) -> InputLimits:
+    """The images that the network takes; of one that says nothing, images of its own size."""
+    try:
+        return limits_of(model)
+    except Exception:  # whatever a foreign network raises; its properties report that
+        return InputLimits(channels=int(getattr(model, "in_chans", 3)), smallest=min(size))
+
+
+def _executions(model: nn.Module, *, compiled: bool) -> tuple[Execution, ...]:
+    try:
+        return executions_of(model, compiled=compiled) if is_specified(inner_of(model)) else ()
+    except Exception:  # as above
+        return ()
+
+
+def _applies(one: Property, model: nn.Module) -> bool:
+    """Whether a property is run: one that cannot be asked is, and reports why."""
+    try:
+        if not is_specified(inner_of(model)):
+            return one in OF_ANY_NETWORK
+        return one.applies_to(model)
+    except Exception:  # as above
+        return one in OF_ANY_NETWORK
+
+
+def _counted(
+    model: nn.Module, limits: InputLimits, size: tuple[int, int]
+) -> tuple[ParameterCounts | None, Macs | None, list[PropertyResult]]:
+    """The counts of a network with a closed form, and whether they agree; a network that cannot be counted fails."""
+    counts = macs = None
+    try:
+        tables = closed_forms(model, size)
+        if tables is not None:
+            counts = parameter_counts(model, next(iter(tables.values())))
+            macs = _macs(model, tables, limits, size)
+    except InputError:  # no view: the properties say so
+        return None, None, []
+    except Exception as error:  # whatever a wrong network raises
+        return None, None, [_result("parameters", "fail", _COUNTED, f"raises {type(error).__name__}: {error}")]
+    return counts, macs, list(_results_of_counts(counts, macs))
 
 
 def _macs(model: nn.Module, tables: dict[str, list[Entry]], limits: InputLimits, size: tuple[int, int]) -> Macs | None:
@@ -91,39 +164,36 @@ def _macs(model: nn.Module, tables: dict[str, list[Entry]], limits: InputLimits,
     return Macs(image=shape, convention=CONVENTION, **forms)
 
 
-def _results_of_counts(counts: ParameterCounts | None, macs: Macs | None) -> list[PropertyResult]:
-    results = []
+_COUNTED = "The closed form, torch and fvcore count the same parameters."
+
+
+def _results_of_counts(counts: ParameterCounts | None, macs: Macs | None) -> Iterator[PropertyResult]:
     if counts is not None:
         values = (counts.closed_form, counts.torch, counts.fvcore)
-        results.append(
-            PropertyResult(
-                name="parameters",
-                status="pass" if len(set(values)) == 1 else "fail",
-                statement="The closed form, torch and fvcore count the same parameters.",
-                detail="closed form {:,}, torch {:,}, fvcore {:,}".format(*values),
-            )
-        )
+        detail = "closed form {:,}, torch {:,}, fvcore {:,}".format(*values)
+        yield _result("parameters", "pass" if len(set(values)) == 1 else "fail", _COUNTED, detail)
     if macs is not None:
         for form, counted in (("residual", macs.residual_form), ("feature", macs.feature_form)):
             assert counted is not None  # _macs counts both
-            results.append(
-                PropertyResult(
-                    name=f"macs_of_the_{form}_form",
-                    status="pass" if counted.closed_form == counted.fvcore else "fail",
-                    statement=f"The closed form and fvcore count the same multiply-adds (conv + linear) in the {form} form.",
-                    detail=f"closed form {counted.closed_form:,}, fvcore {counted.fvcore:,}",
-                )
+            yield _result(
+                f"macs_of_the_{form}_form",
+                "pass" if counted.closed_form == counted.fvcore else "fail",
+                f"The closed form and fvcore count the same multiply-adds (conv + linear) in the {form} form.",
+                f"closed form {counted.closed_form:,}, fvcore {counted.fvcore:,}",
             )
-    return results
+
+
+def _result(name: str, status: Status, statement: str, detail: str) -> PropertyResult:
+    return PropertyResult(name=name, status=status, statement=statement, detail=printable(detail))
 
 
 def _paper_explained(rows: list[AuditedRow]) -> PropertyResult:
     unexplained = [row.id for row in rows if row.unexplained]
-    return PropertyResult(
-        name="paper",
-        status="fail" if unexplained else "pass" if rows else "not_applicable",
-        statement="Every count that the paper's tables print for this network equals ours to the printed digits, or is explained.",
-        detail=f"unexplained: {', '.join(unexplained)}" if unexplained else f"{len(rows)} table rows",
+    return _result(
+        "paper",
+        "fail" if unexplained else "pass" if rows else "not_applicable",
+        "Every count that the paper's tables print for this network equals ours to the printed digits, or is explained.",
+        f"unexplained: {', '.join(unexplained)}" if unexplained else f"{len(rows)} table rows",
     )
 
 

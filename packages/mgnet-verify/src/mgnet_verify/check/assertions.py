@@ -33,13 +33,13 @@ def require_length(what: str, seen: int, right: int, *, grid: int | None = None)
         raise Violation(f"{what} is evaluated {seen} times, the specification says {right}", grid=grid)
 
 
-def summation_bound(terms: int, magnitudes: Array) -> Array:
-    """How far float64 sums of `terms` products may lie from each other in two orders of summation.
+def summation_bound(terms: int, magnitudes: Array, *, unit: float = 2.0**-53) -> Array:
+    """How far sums of `terms` products may lie from each other in two orders of summation, with unit roundoff `unit`.
 
-    Each lies within g |a||b| of the exact value, g = n u / (1 - n u), u = 2^-53, with n roundings on any path (one for
+    Each lies within g |a||b| of the exact value, g = n u / (1 - n u), with n roundings on any path (one for
     each product and each addition); so the two differ by at most 2 g |a||b|, `magnitudes` being the sums |a||b|.
     """
-    n_u = (terms + 1) * 2.0**-53
+    n_u = (terms + 1) * unit
     return 2 * n_u / (1 - n_u) * magnitudes
 
 

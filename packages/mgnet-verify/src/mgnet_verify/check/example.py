@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mgnet_verify.check.executions import Execution, executions_of
 from mgnet_verify.check.integer_weights import integer_copy, integer_image
 from mgnet_verify.specification import Array
 
@@ -17,14 +18,19 @@ from mgnet_verify.specification import Array
 class Example:
     """`seed` decides the weights. The image (b, c, h, w) is `image` if given, else drawn from the seed up to `amplitude`.
 
-    `nonzeros` is the number of nonzero weights for each output channel of a convolution.
+    `nonzeros` is the number of nonzero weights for each output channel of a convolution, `active` the part of the channels of
+    each normalization whose weight is not 0. `executions` are those that the property is to run on: all that the network has,
+    unless named; with `slow` also those that take seconds to set up.
     """
 
     seed: int
     shape: tuple[int, int, int, int]
     amplitude: int = 3
     nonzeros: int = 3
+    active: float = 1.0
     image: Array | None = None
+    executions: tuple[Execution, ...] | None = None
+    slow: bool = False
 
     def pixels(self) -> Array:
         """The image: integers in float64."""
@@ -38,7 +44,12 @@ class Example:
 
     def integer_copy(self, model: nn.Module) -> nn.Module:
         """A copy of the model with this example's integer weights."""
-        return integer_copy(model, np.random.default_rng([self.seed, 0]), nonzeros=self.nonzeros)
+        return integer_copy(model, np.random.default_rng([self.seed, 0]), nonzeros=self.nonzeros, active=self.active)
+
+    def of(self, model: nn.Module) -> tuple[Execution, ...]:
+        """The executions to run a network on."""
+        executions = executions_of(model) if self.executions is None else self.executions
+        return tuple(execution for execution in executions if self.slow or not execution.slow)
 
     def __str__(self) -> str:
         image = f"amplitude {self.amplitude}" if self.image is None else f"image {self.image.tolist()}"

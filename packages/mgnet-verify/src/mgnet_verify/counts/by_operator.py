@@ -18,9 +18,11 @@ from mgnet_verify.counts.closed_form import gdfi, mgnet, resnet
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry, Form
 from mgnet_verify.counts.closed_form.registry import registered_families, table_of_model
 from mgnet_verify.model_spec import ModelSpec
+from mgnet_verify.network import families  # noqa: F401, registers them
 from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
 from mgnet_verify.network.protocol import InputLimits, shape_of, view_of
 from mgnet_verify.network.resnet import is_resnet, resnet_shape
+from mgnet_verify.network.subject import is_specified, limits_of
 
 Place = tuple[int, str]
 
@@ -71,7 +73,7 @@ def counts(spec: ModelSpec, image: tuple[int, int] | None = None) -> Counts:
     if tables is None:
         known = "the families are MgNet, mgresnet, mgpreactresnet and GDFI"
         raise InputError(f"no closed form for {spec.name!r}: {known}, beside them {', '.join(registered_families())}")
-    limits = _limits_of_features(model) if table_of_model(model, size) else input_limits(model)
+    limits = limits_of(model) if is_specified(model) else _limits_of_features(model)
     shape, small = (limits.channels, *size), measured_image(size, limits.smallest)
     methods = measured.METHODS
     return Counts(
@@ -81,17 +83,8 @@ def counts(spec: ModelSpec, image: tuple[int, int] | None = None) -> Counts:
     )
 
 
-def input_limits(model: nn.Module) -> InputLimits:
-    """The images that a network takes. Raises InputError for a network without a view."""
-    if is_resnet(model) or is_gdfi(model):
-        ours = cast(Any, model)
-        return InputLimits.of(grids=len(ours.grids), stem=ours.stem.theta, imagenet=isinstance(ours.stem.R_max, nn.MaxPool2d))
-    view = view_of(model)
-    return InputLimits.of(grids=len(view.grids), stem=view.theta, imagenet=view.imagenet)
-
-
 def _limits_of_features(model: nn.Module) -> InputLimits:
-    """The images that a network without a view takes, by timm's account of its features."""
+    """The images that a network without a specification takes, by timm's account of its features."""
     ours = cast(Any, model)
     return InputLimits(channels=ours.in_chans, smallest=ours.feature_info[-1]["reduction"])
 

@@ -10,13 +10,15 @@ from mgnet_models.nn.layers import MapForm
 from mgnet_models.notation import StemKind
 from mgnet_verify.counts.closed_form.mgnet import Shape
 from mgnet_verify.network.protocol import NetworkView, grid_view, sigma_of, tensors_of
-from mgnet_verify.specification import NetTensors, Sigma
+from mgnet_verify.specification import NetTensors, Normalization, Sigma
 from mgnet_verify.specification.algorithm3 import MapTensors
 
 
 def is_gdfi(model: nn.Module) -> bool:
     """Whether the network is a scheme of `mgnet_models.GDFI`."""
-    return hasattr(model, "notation") and hasattr(model, "grids") and not hasattr(model, "forward_feature_form")
+    if hasattr(model, "forward_feature_form") or not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head")):
+        return False
+    return all(hasattr(grid, "sigma_r") and hasattr(grid, "transfer") for grid in model.grids)  # type: ignore[union-attr]
 
 
 def gdfi_view(model: Any) -> NetworkView:
@@ -35,6 +37,20 @@ def gdfi_view(model: Any) -> NetworkView:
 def gdfi_tensors(model: Any) -> tuple[NetTensors, tuple[MapTensors, ...]]:
     """The tensors of a GDFI and the sigmas around its A, identities for a linear A."""
     return tensors_of(gdfi_view(model)), tuple(_sigmas_around_A(grid) for grid in model.grids)
+
+
+def norms_around_A(model: Any, maps: tuple[MapTensors, ...]) -> list[tuple[str, nn.BatchNorm2d, Normalization]]:
+    """The normalizations around A: where each stands, its module, and what was read of it."""
+    found = []
+    for position, (grid, around) in enumerate(zip(model.grids, maps), start=1):
+        if position == len(maps) > 1 and len(grid.sigma_r) == 1:
+            continue  # nothing reads f of a last grid with one iteration, whose only residual comes from the finer grid
+        for side in ("before", "after"):
+            modules, sigmas = getattr(grid, f"sigma_A_{side}", ()), getattr(around, f"A_{side}")
+            for i, (module, sigma) in enumerate(zip(modules, sigmas)):
+                if isinstance(module, nn.BatchNorm2d) and sigma.normalization is not None:
+                    found.append((f"{side} A, grid {position}, evaluation {i}", module, sigma.normalization))
+    return found
 
 
 def _sigmas_around_A(grid: Any) -> MapTensors:

@@ -14,8 +14,9 @@ sigma without normalization, `nn.Identity` means no sigma.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,18 @@ def view_of(model: nn.Module) -> NetworkView:
             if not is_slug(name):
                 raise InputError(f"{type(model).__name__}.mgnet_view() has a form named {name!r}: use a-z, 0-9 and _")
         return view
-    if not all(hasattr(model, name) for name in ("notation", "stem", "grids", "head", "forward_feature_form")):
-        raise InputError(f"{type(model).__name__} has no mgnet_view(): define it, see mgnet_verify.network.protocol")
+    if not has_view(model):
+        raise InputError(
+            f"no specification of {type(model).__name__}: it is of no family that is known here and has no mgnet_view(), "
+            "see mgnet_verify.network.protocol"
+        )
     return _view_of_mgnet(model)
+
+
+def has_view(model: nn.Module) -> bool:
+    """Whether a network has `mgnet_view` or is built like MgNet."""
+    parts = ("notation", "stem", "grids", "head", "forward_feature_form")
+    return hasattr(model, "mgnet_view") or all(hasattr(model, name) for name in parts)
 
 
 def _view_of_mgnet(model: Any) -> NetworkView:
@@ -203,8 +213,28 @@ def sigma_of(module: nn.Module) -> Sigma:
             variance=array(module.running_var),
             eps=module.eps,
             momentum=0.1 if module.momentum is None else module.momentum,
+            trained=module.weight is not None,
         )
     )
+
+
+def norms_of(view: NetworkView) -> list[nn.BatchNorm2d]:
+    """Every BatchNorm of the view, once, in the order of `NetTensors.sigmas`."""
+    found = chain([view.sigma_f], *map(_sigmas_of_grid, view.grids))
+    return [norm for norm in unique(list(found)) if isinstance(norm, nn.BatchNorm2d)]
+
+
+def _sigmas_of_grid(grid: GridView) -> Iterator[nn.Module]:
+    transfer = grid.transfer
+    if transfer is not None:
+        yield from (transfer.sigma_Pi, transfer.sigma_R)
+    for sigma_r, sigma_u in zip(grid.sigma_r, grid.sigma_u):
+        yield from (sigma_r, sigma_u)
+
+
+def unique(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """Each module once, in order: a shared B must not be watched twice."""
+    return list({id(module): module for module in modules}.values())
 
 
 def array(tensor: Tensor) -> Array:

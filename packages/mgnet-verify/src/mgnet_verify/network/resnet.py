@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from mgnet_records.errors import InputError
 from mgnet_verify.counts.closed_form.resnet import INTERPRETATIONS, Interpretation, PoolingB, ResNetShape
-from mgnet_verify.network.protocol import array, sigma_of
+from mgnet_verify.network.protocol import InputLimits, array
+from mgnet_verify.network.subject import Reading, SpecifiedFamily, classifier_of, register
 from mgnet_verify.specification import Array, Sigma
-from mgnet_verify.specification.algorithm1 import BlockTensors, ResNetTensors
+from mgnet_verify.specification.algorithm1 import BlockTensors, ResNetTensors, algorithm_1
 
 
 def is_resnet(model: nn.Module) -> bool:
@@ -20,37 +20,35 @@ def is_resnet(model: nn.Module) -> bool:
     return bool(grids) and all(hasattr(grid, "block") for grid in grids)
 
 
-def normalization_alone(module: nn.Module) -> Sigma:
-    """A BatchNorm without ReLU, or the identity."""
-    return Sigma(normalization=None if isinstance(module, nn.Identity) else sigma_of(module).normalization, relu=False)
-
-
-def resnet_tensors(model: Any) -> ResNetTensors:
+def _read(model: Any, reading: Reading) -> ResNetTensors:
     """The tensors of a (pre-act) ResNet; whether A and B are shared is read from its lists."""
     preact = not isinstance(model.norm, nn.Identity)
-    fc = model.head.fc
+    sigma_f = reading.sigma("f", model.stem.sigma)
+    grids = tuple(
+        tuple(_block(grid, i, f"block {i + 1}, grid {number}", reading) for i in range(grid.nu))
+        for number, grid in enumerate(model.grids, start=1)
+    )
     return ResNetTensors(
         theta=array(model.stem.theta.weight),
-        sigma_f=sigma_of(model.stem.sigma),
+        sigma_f=sigma_f,
         imagenet=isinstance(model.stem.R_max, nn.MaxPool2d),
         preact=preact,
-        grids=tuple(tuple(_block(grid, i) for i in range(grid.nu)) for grid in model.grids),
-        sigma_end=sigma_of(model.norm) if preact else Sigma(relu=False),
-        weight=array(fc.weight),
-        bias=np.zeros(fc.out_features) if fc.bias is None else array(fc.bias),
+        grids=grids,
+        sigma_end=reading.sigma("the end", model.norm) if preact else Sigma(relu=False),
+        head=classifier_of(model),
     )
 
 
-def _block(grid: Any, i: int) -> BlockTensors:
+def _block(grid: Any, i: int, place: str, reading: Reading) -> BlockTensors:
     pools = grid.pooling and i == 0
     return BlockTensors(
         A=array(grid.A[0 if len(grid.A) == 1 else i].weight),
         B=_smoother(grid, i),
-        sigma_r=sigma_of(grid.sigma_r[i]),
-        sigma_u=sigma_of(grid.sigma_u[i]),
-        sigma_A=normalization_alone(grid.norm_A[i]),
+        sigma_r=reading.sigma(f"r, {place}", grid.sigma_r[i]),
+        sigma_u=reading.sigma(f"u, {place}", grid.sigma_u[i]),
+        sigma_A=reading.sigma(f"A, {place}", grid.norm_A[i], relu=False),
         R=array(grid.R.weight) if pools else None,
-        sigma_R=normalization_alone(grid.norm_R),
+        sigma_R=reading.sigma(f"R, {place}", grid.norm_R, relu=False) if pools else Sigma(relu=False),
     )
 
 
@@ -86,3 +84,10 @@ def resnet_shape(model: Any) -> ResNetShape:
         imagenet=isinstance(model.stem.R_max, nn.MaxPool2d),
         pooling_B=interpretation_of(shared_coarse[0]) if shared_coarse else "lift_s1",
     )
+
+
+def _limits(model: Any) -> InputLimits:
+    return InputLimits.of(grids=len(model.grids), stem=model.stem.theta, imagenet=isinstance(model.stem.R_max, nn.MaxPool2d))
+
+
+register(SpecifiedFamily(name="resnet", matches=is_resnet, limits=_limits, read=_read, specify=algorithm_1))

@@ -5,14 +5,14 @@ Nothing here calls an iteration of the model. The model runs as a whole, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from mgnet_verify.network.protocol import Forward, NetworkView, array
+from mgnet_verify.network.protocol import Forward, NetworkView, array, unique
 from mgnet_verify.specification import Array
 
 
@@ -37,7 +37,10 @@ class Trace:
 
 
 def traced(view: NetworkView, forward: Forward, image: Tensor) -> Trace:
-    """Run `forward` once on an image (b, c, h, w) and write down the operands of each module, as float64."""
+    """Run `forward` once on an image (b, c, h, w) and write down the operands of each module, as float64.
+
+    Without gradients, unless `forward` records them itself.
+    """
     grids = [GridTrace() for _ in view.grids]
     to_head: list[Array] = []
     with watching([*_watched(view, grids), (view.head, to_head)]), torch.no_grad():
@@ -57,9 +60,19 @@ def _watched(view: NetworkView, grids: list[GridTrace]) -> Iterator[tuple[nn.Mod
             yield grid.transfer.R, seen.to_R
 
 
-def unique(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    """Each module once, in order: a shared B must not be watched twice."""
-    return list({id(module): module for module in modules}.values())
+@contextmanager
+def watching_results(places: list[tuple[nn.Module, list[Array]]]) -> Iterator[None]:
+    """Copy the result of every call of each module to its list."""
+
+    def writer(seen: list[Array]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda _, __, result: seen.append(array(result))
+
+    handles = [module.register_forward_hook(writer(seen)) for module, seen in places]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -1,78 +1,135 @@
-"""Gradients of both forms against the exact derivative of the specification."""
+"""Derivatives of every execution against the exact derivative of the specification."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from mgnet_verify.check.assertions import require_equal, require_length
+from mgnet_verify.check.assertions import require_equal, require_length, require_within
 from mgnet_verify.check.example import Example, ExampleResult
+from mgnet_verify.check.executions import Running, forms_among
 from mgnet_verify.check.oracle import exact_or_undecided
 from mgnet_verify.errors import Violation
-from mgnet_verify.network.protocol import Forward, NetworkView, array, tensors_of, view_of
-from mgnet_verify.network.trace import unique
-from mgnet_verify.properties.training import norms_of
-from mgnet_verify.specification import Array, algorithm_2
+from mgnet_verify.network.protocol import array
+from mgnet_verify.network.subject import classifier_in, head_of, last_feature, specify, subject_of
+from mgnet_verify.properties.training import compare_statistics, recording, require_no_chance, require_training
+from mgnet_verify.specification import Array, BatchStatistics
 from mgnet_verify.specification.exactness import claim
 from mgnet_verify.specification.tangent import along, dual, tangent
 
+# Half of float64's digits: what must agree where statistics of a batch make exact arithmetic impossible.
+HALF = 2.0**-26
+
 
 def gradients_as_specified(model: nn.Module, example: Example) -> ExampleResult:
-    """The gradient of <c, u^J> in a random direction of weights and image is the specification's derivative, in each form.
+    """In every execution the gradient of <c, u^J> in a random direction of weights and image is the exact derivative.
 
-    Forward, the specification runs on dual numbers; backward, the model runs autograd; both sides are integers. The
-    guards: a convolution's gradient adds max|g| max|x| over batch and pixels, its input's max|g| times a column sum of
-    |w|; a normalization's likewise with its scale. Each is claimed as often as a grid can evaluate one module, nu + 2 times,
-    since autograd adds the contributions of all evaluations.
+    u^J is what the head is given. Forward, the specification runs on dual numbers; backward, the network runs autograd, in
+    evaluation mode and, for the forms, in training mode with frozen normalizations; both sides are integers. `_Claiming` has
+    the guards.
     """
+    require_no_chance(model)
     exact = example.integer_copy(model)
-    view, towards = view_of(exact), view_of(Example(seed=example.seed + 1, shape=example.shape).integer_copy(model))
+    subject, towards = subject_of(exact), Example(seed=example.seed + 1, shape=example.shape).integer_copy(model)
     rng = np.random.default_rng([example.seed, 2])
     step = rng.integers(-3, 4, example.shape).astype(np.float64)
     with exact_or_undecided() as guard:
-        moved = algorithm_2(along(tensors_of(view), tensors_of(towards)), dual(example.pixels(), step))
-        du = tangent(moved.grids[-1].u[-1])
+        moved = specify(subject, along(subject.net, subject_of(towards).net), dual(example.pixels(), step))
+        du = tangent(last_feature(moved))
         c = rng.integers(-2, 3, du.shape).astype(np.float64)
         claim(float(np.abs(c * du).sum()))
-        expected = (c * du).sum(keepdims=True)
-        for name, form in view.forms.items():
-            seen = _along(_gradients(view, form, example.tensor(), c), view, towards, step)
-            require_equal(f"{name} form: derivative of <c, u^J>", seen.reshape(expected.shape), expected)
+        expected = np.array([float((c * du).sum())])
+        executions = [execution for execution in example.of(model) if execution.trains]
+        forms = forms_among(tuple(executions))
+        for execution in executions:
+            for mode in ("evaluation", "training") if execution in forms else ("evaluation",):
+                with execution.named():
+                    copied = copy.deepcopy(exact).train(mode == "training")
+                    running = recording(execution.start(copied))
+                    for _, norm, _ in subject_of(copied).norms:
+                        norm.eval()
+                    with _Claiming() if execution in forms[:1] else nullcontext():  # the others add the same numbers
+                        seen, terms = _derivative(running, example.tensor(), c, towards, step)
+                    claim(terms)
+                    require_equal(f"{execution} in {mode}: derivative of <c, u^J>", np.array([seen]), expected)
     return ExampleResult(bits_used=guard.bits)
 
 
-def _trained(view: NetworkView) -> list[nn.Parameter]:
-    """Every parameter that u^J depends on, in one order for all networks of one configuration."""
-    kernels = [view.theta]
-    for grid in view.grids:
-        kernels += [grid.A, *unique(grid.B)]  # type: ignore[list-item]
-        kernels += [grid.transfer.Pi, grid.transfer.R] if grid.transfer else []
-    norms = [parameter for norm in norms_of(view) if norm.affine for parameter in (norm.weight, norm.bias)]
-    return [kernel.weight for kernel in kernels] + norms  # type: ignore[return-value]
+def _derivative(running: Running, image: Tensor, c: Array, towards: nn.Module, step: Array) -> tuple[float, float]:
+    """Autograd's derivative of <c, u^J> in the direction of another network's weights and of `step`."""
+    assert running.model is not None  # what trains is watched
+    model, leaf = running.model, image.requires_grad_(True)
+    with _keeping(head_of(model)) as kept:
+        running(leaf)
+    require_length("the head", len(kept), 1)
+    if not kept[0].requires_grad:
+        raise Violation("u^J has no gradient")
+    return _along((kept[0] * torch.from_numpy(c)).sum(), model, leaf, towards, step)
 
 
-def _gradients(view: NetworkView, form: Forward, image: Tensor, c: Array) -> tuple[list[Array], Array]:
-    """Autograd's gradients of <c, u^J> by the parameters and by the image; zero where it has none."""
-    leaves = [image.requires_grad_(True), *(parameter.requires_grad_(True) for parameter in _trained(view))]
-    with _claiming(view), _keeping(view.head) as kept:
-        form(image)
-        require_length("the head", len(kept), 1)
-        if not kept[0].requires_grad:
-            raise Violation("u^J has no gradient")
-        gradients = torch.autograd.grad((kept[0] * torch.from_numpy(c)).sum(), leaves, allow_unused=True)
-    arrays = [np.zeros(leaf.shape) if g is None else array(g) for leaf, g in zip(leaves, gradients)]
-    return arrays[1:], arrays[0]
+def _along(value: Tensor, model: nn.Module, leaf: Tensor, towards: nn.Module, step: Array) -> tuple[float, float]:
+    """The inner product of the gradients of a number with the direction, and the sum of the absolute values of its terms.
+
+    A tensor that the number does not depend on adds nothing.
+    """
+    names, parameters = zip(*model.named_parameters())
+    found = torch.autograd.grad(value, [leaf, *parameters], allow_unused=True)
+    direction = dict(towards.named_parameters())
+    directions = [torch.from_numpy(step), *(direction[name] for name in names)]
+    products = [array(g) * array(d) for g, d in zip(found, directions, strict=True) if g is not None]
+    return sum(float(terms.sum()) for terms in products), sum(float(np.abs(terms).sum()) for terms in products)
 
 
-def _along(gradients: tuple[list[Array], Array], view: NetworkView, towards: NetworkView, step: Array) -> Array:
-    """The inner product of the gradients with the direction."""
-    pairs = [(g, array(d)) for g, d in zip(gradients[0], _trained(towards), strict=True)] + [(gradients[1], step)]
-    claim(float(sum(np.abs(g * d).sum() for g, d in pairs)))
-    return np.array(sum(float((g * d).sum()) for g, d in pairs))
+def training_step_as_specified(model: nn.Module, example: Example) -> ExampleResult:
+    """After a training step of any execution, logits, derivatives and running statistics agree with the specification to 26 bits.
+
+    By the statistics of the batch, so not exactly: float64 has 53 bits, and half of them must agree, relative to the sum of
+    the absolute values of what is added. The derivative is that of <c, logits> in a random direction of weights and image. Running
+    statistics are read after the backward pass, which may not move them.
+    """
+    require_no_chance(model)
+    exact = example.integer_copy(model)
+    subject, towards = subject_of(exact), Example(seed=example.seed + 1, shape=example.shape).integer_copy(model)
+    rng = np.random.default_rng([example.seed, 8])
+    step = rng.integers(-3, 4, example.shape).astype(np.float64)
+    rule = BatchStatistics(rounded=False)
+    with exact_or_undecided(rounded=True):
+        moved = specify(subject, along(subject.net, subject_of(towards).net), dual(example.pixels(), step), rule)
+    logits = np.real(moved.logits)
+    c = rng.integers(1, 4, logits.shape).astype(np.float64) * rng.choice((-1.0, 1.0), logits.shape)
+    expected = float((c * tangent(moved.logits)).sum())
+    net = classifier_in(subject)
+    magnitudes = np.abs(np.real(moved.pooled)) @ np.abs(net.weight).T + np.abs(net.bias)
+    gap = 0.0
+    for execution in example.of(model):
+        if not execution.trains:
+            continue
+        with execution.named():
+            copied = copy.deepcopy(exact).train()
+            running = recording(execution.start(copied))
+            leaf = example.tensor().requires_grad_(True)
+            seen = running(leaf)
+            gap = max(gap, require_within(f"{execution} in training: logits", array(seen), logits, HALF * magnitudes))
+            if not seen.requires_grad:
+                raise Violation("the logits have no gradient in training")
+            along_it, terms = _along((seen * torch.from_numpy(c)).sum(), copied, leaf, towards, step)
+            what = f"{execution} in training: derivative of <c, logits>"
+            gap = max(gap, require_within(what, np.array([along_it]), np.array([expected]), np.array([HALF * terms])))
+            name = f"{execution} after a training step: "
+            gap = max(gap, compare_statistics(name, subject_of(copied).norms, subject.norms, rule, unit=2.0**-40))
+            again = running(leaf.detach())
+            what = f"{execution} in training, the same batch again: logits"
+            gap = max(gap, require_within(what, array(again), array(seen), HALF * magnitudes))
+            require_training(copied)
+    return ExampleResult(largest_gap=gap)
 
 
 @contextmanager
@@ -85,37 +142,45 @@ def _keeping(head: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-@contextmanager
-def _claiming(view: NetworkView) -> Iterator[None]:
-    """Claim the bounds of every backward operation of convolutions and normalizations."""
-    most = max(len(grid.B) for grid in view.grids) + 2
-    modules: list[nn.Module] = [view.theta, *norms_of(view)]
-    for grid in view.grids:
-        modules += [grid.A, *unique(grid.B)]
-        modules += [grid.transfer.Pi, grid.transfer.R] if grid.transfer else []
-    handles = [module.register_forward_hook(_claim_backward(most)) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+class _Claiming(TorchFunctionMode):
+    """Claims the bound of every backward operation of the functions that run inside.
+
+    A convolution's gradients add max|g| max|x| over batch and pixels, and max|g| times a column sum of |w|; a normalization's
+    likewise with its scale; a product's the other factor, over what it is broadcast to. Each is claimed as often as one tensor
+    is used, since autograd adds the contributions of all uses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._uses: Counter[int] = Counter()
+        self._alive: list[Any] = []  # so that no other tensor gets the same id
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        y = func(*args, **(kwargs or {}))
+        if isinstance(y, Tensor) and y.requires_grad and y.is_floating_point() and y.grad_fn is not None:
+            tensors = [arg for arg in args if isinstance(arg, Tensor)]
+            self._alive.append((args, y))
+            self._uses.update(map(id, tensors))
+            name = getattr(func, "__name__", "")
+            y.register_hook(lambda g: claim(max(self._uses.values()) * _backward_bound(name, tensors, y, g)))
+        return y
 
 
-def _claim_backward(most: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def watch(module: nn.Module, operands: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.requires_grad:
-            largest = float(operands[0].detach().abs().max())
-            output.register_hook(lambda g: claim(most * _backward_bound(module, largest, g)))
+def _backward_bound(name: str, tensors: list[Tensor], y: Tensor, g: Tensor) -> float:
+    steepest = _largest(g)
+    places = g.numel() // g.shape[1] if g.dim() > 1 else g.numel()
+    if "conv" in name:
+        x, weight = tensors[:2]
+        columns = max(float(weight.detach().abs().sum(dim=dims).max()) for dims in ((0, 2, 3), (1, 2, 3)))
+        return steepest * max(max(places, x.numel() // x.shape[1]) * _largest(x), columns)
+    if name == "batch_norm" and len(tensors) > 2:
+        x, mean, variance = tensors[:3]  # with stored statistics, by a power of two
+        scale = 2.0 * float(variance.detach().rsqrt().max())
+        return steepest * places * scale * (_largest(x) + _largest(mean) + 1)
+    if name in ("mul", "__mul__", "__rmul__"):
+        return steepest * max([_largest(x) for x in tensors] + [1.0]) * max(y.numel() // max(x.numel(), 1) for x in tensors)
+    return steepest * max([y.numel() // max(x.numel(), 1) for x in tensors] + [1])
 
-    return watch
 
-
-def _backward_bound(module: nn.Module, largest: float, g: Tensor) -> float:
-    places = g.numel() // g.shape[1]
-    steepest = float(g.abs().max())
-    if isinstance(module, nn.Conv2d):
-        return steepest * max(places * largest, float(module.weight.detach().abs().sum(dim=(0, 2, 3)).max()))
-    if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-        scale = float(module.running_var.add(module.eps).rsqrt().max())
-        return steepest * places * scale * (largest + float(module.running_mean.abs().max()) + 1)
-    return steepest
+def _largest(x: Tensor) -> float:
+    return float(x.detach().abs().max()) if x.numel() else 0.0

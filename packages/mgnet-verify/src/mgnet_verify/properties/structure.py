@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +14,9 @@ from mgnet_verify.counts import measured
 from mgnet_verify.counts.closed_form import mgnet as closed_form
 from mgnet_verify.counts.closed_form.mgnet import Form, Shape
 from mgnet_verify.errors import Violation
-from mgnet_verify.network.protocol import array, shape_of, view_of
-from mgnet_verify.properties.training import norms_of
-from mgnet_verify.specification import Array
+from mgnet_verify.network.protocol import shape_of, view_of
+from mgnet_verify.network.subject import inner_of, subject_of
+from mgnet_verify.specification.sparse_coding import momentum_of_fista
 
 Tensors = dict[str, tuple[int, ...]]
 
@@ -87,12 +86,15 @@ def macs_of_the_notation(model: nn.Module, example: Example) -> ExampleResult:
 
 
 def trained_as_stated(model: nn.Module, example: Example) -> ExampleResult:
-    """Every parameter asks for a gradient, but for A of a last grid with one iteration, on which no output depends."""
-    view = view_of(model)
-    idle = {id(view.grids[-1].A.weight)} if len(view.grids[-1].B) == 1 else set()
+    """Every parameter on which the logits depend asks for a gradient, and no other one does."""
+    copied = example.integer_copy(model).requires_grad_(True)
+    names, parameters = zip(*copied.named_parameters())
+    found = torch.autograd.grad(copied(example.tensor()).sum(), parameters, allow_unused=True)
+    read = {name: g is not None for name, g in zip(names, found)}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad == (id(parameter) in idle):
-            raise Violation(f"{name} has requires_grad={parameter.requires_grad}")
+        if parameter.requires_grad != read[name]:
+            depends = "depend" if read[name] else "do not depend"
+            raise Violation(f"{name} has requires_grad={parameter.requires_grad}, the logits {depends} on it")
     return ExampleResult()
 
 
@@ -108,37 +110,40 @@ def features_as_announced(model: Any, example: Example) -> ExampleResult:
     return ExampleResult()
 
 
-def starts_as_stated(model: nn.Module, example: Example) -> ExampleResult:
-    """A new network, and one after `init_weights`, has Kaiming's normal kernels (fan-out, gain of ReLU); each sigma is ReLU alone.
-
-    The squares of N weights over their stated variance 2 / (c_out k^2) have mean 1 and, being chi-square, standard
-    deviation sqrt(2 / N); eight of those are allowed, exceeded once in 10^8 even where N is 9 (fourth moments included).
-    """
-    _require_start(model)
-    started = copy.deepcopy(model)
-    with torch.no_grad():
-        for tensor in started.state_dict().values():
-            tensor.fill_(3)
-    torch.manual_seed(example.seed)
-    cast(Any, started).init_weights()
-    _require_start(started)
+def tensors_are_sound(model: nn.Module, example: Example) -> ExampleResult:
+    """Every weight and statistic that the network holds is a finite number, and no variance is negative."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = tensor[~torch.isfinite(tensor)].flatten()
+            raise Violation(f"{name} holds {float(bad[0])}, in {bad.numel()} of {tensor.numel()} places")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise Violation(f"{name} holds a negative variance, {float(tensor.min()):.4g}")
     return ExampleResult()
 
 
-def _require_start(started: nn.Module) -> None:
-    squares = [_normalized_squares(module) for module in started.modules() if isinstance(module, nn.Conv2d)]
-    pooled = np.concatenate(squares)
-    if abs(pooled.mean() - 1) > 8 * np.sqrt(2 / pooled.size):
-        raise Violation(f"{pooled.size} kernel weights have {pooled.mean():.2f} times Kaiming's variance")
-    for norm in norms_of(view_of(started)):
-        start = ((norm.weight, 1), (norm.bias, 0), (norm.running_mean, 0), (norm.running_var, 1))
-        if any(tensor is not None and not bool((tensor == value).all()) for tensor, value in start):
-            raise Violation("a BatchNorm does not start as the identity")
+def norms_as_released(model: nn.Module, example: Example) -> ExampleResult:
+    """Every BatchNorm has torch's eps of 1e-5, momentum of 0.1, its own weights and running statistics, as the released code."""
+    norms = subject_of(example.integer_copy(model)).norms
+    dense = hasattr(inner_of(model), "dilations")  # MSD-CSC has a gain that all unfoldings share
+    for place, norm, _ in norms:
+        settings = (norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        if settings != (1e-5, 0.1, not (dense and place.startswith("unfolding")), True):
+            raise Violation(f"sigma on {place} has eps, momentum, affine, track_running_stats = {settings}")
+    known = {id(norm) for _, norm, _ in norms}
+    if len(known) != len(norms):
+        raise Violation("two normalizations are one module")
+    return ExampleResult()
 
 
-def _normalized_squares(conv: nn.Conv2d) -> Array:
-    fan_out = conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
-    return (array(conv.weight) ** 2 * fan_out / 2).ravel()
+def momentum_as_stated(model: nn.Module, example: Example) -> ExampleResult:
+    """The momentum of each pursuit is that of FISTA for its unfoldings, or none: an integer-valued copy has another one."""
+    for name, module in model.named_modules():
+        momentum = getattr(module, "momentum", None)
+        if isinstance(momentum, list):
+            right = momentum_of_fista(len(momentum) - 1)
+            if any(momentum) and not np.allclose(momentum, right, rtol=2.0**-48, atol=0):
+                raise Violation(f"{name} has momentum {momentum}, FISTA {right}")
+    return ExampleResult()
 
 
 def _notation(model: Any) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mgnet_verify.specification.operators import Array, add, convolve, max_pool, mean
+from mgnet_verify.specification.operators import Array, add, convolve, max_pool
+from mgnet_verify.specification.outcome import Classifier, Outcome, classified
 from mgnet_verify.specification.sigma import Rule, Sigma, evaluate
 
 IDENTITY = Sigma(relu=False)
@@ -36,21 +37,19 @@ class ResNetTensors:
     preact: bool
     grids: tuple[tuple[BlockTensors, ...], ...]
     sigma_end: Sigma
-    weight: Array
-    bias: Array
+    head: Classifier
 
 
-def algorithm_1(net: ResNetTensors, image: Array, sigma: Rule = evaluate) -> tuple[list[list[Array]], Array]:
-    """r after every block of every grid, and the logits (b, classes)."""
+def algorithm_1(net: ResNetTensors, image: Array, sigma: Rule = evaluate) -> Outcome:
+    """r at the end of every grid, and the logits (b, classes)."""
     r = sigma(net.sigma_f, convolve(net.theta, image, stride=2 if net.imagenet else 1))
     r = max_pool(r) if net.imagenet else r
-    traces: list[list[Array]] = []
+    ends = []
     for blocks in net.grids:
-        traces.append([])
         for block in blocks:
             r = step(block, r, sigma) if net.preact else sigma(Sigma(), step(block, r, sigma))  # (3.1), (3.2) or (3.3), (3.4)
-            traces[-1].append(r)
-    return traces, mean(sigma(net.sigma_end, r)) @ net.weight.T + net.bias
+        ends.append(r)
+    return classified(net.head, ends, sigma(net.sigma_end, r))
 
 
 def step(block: BlockTensors, r: Array, sigma: Rule) -> Array:

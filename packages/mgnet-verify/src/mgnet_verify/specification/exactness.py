@@ -12,6 +12,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 LIMIT_BITS = 53
 
@@ -21,10 +25,17 @@ class ExactnessError(ArithmeticError):
 
 
 class Guard:
-    """The largest bound seen while the guard was active."""
+    """The largest bound seen while the guard was active; 2^`limit_bits` must not be reached, 53 for float64, 24 for float32.
 
-    def __init__(self) -> None:
+    Results that are stored may have a limit of their own, `stored_bits`: 8 for bfloat16, whose sums are added in float32. With
+    `rounded` values, no integers, nothing may lie within 2^-30 of a kink of ReLU or of a maximum instead.
+    """
+
+    def __init__(self, limit_bits: int, *, stored_bits: int, rounded: bool) -> None:
         self.largest = 0.0
+        self.stored_bits = stored_bits
+        self.limit_bits = limit_bits
+        self.rounded = rounded
 
     @property
     def bits(self) -> float:
@@ -36,9 +47,9 @@ _active: ContextVar[Guard | None] = ContextVar("_active", default=None)
 
 
 @contextmanager
-def guarded() -> Iterator[Guard]:
-    """Raise ExactnessError for every operation inside whose bound reaches 2^53."""
-    guard = Guard()
+def guarded(limit_bits: int = LIMIT_BITS, *, stored_bits: int = LIMIT_BITS, rounded: bool = False) -> Iterator[Guard]:
+    """Raise ExactnessError for every operation inside that could leave the exact numbers of the `Guard`."""
+    guard = Guard(limit_bits, stored_bits=stored_bits, rounded=rounded)
     token = _active.set(guard)
     try:
         yield guard
@@ -54,8 +65,26 @@ def is_guarded() -> bool:
 def claim(bound: float) -> None:
     """State that the next operation adds numbers whose absolute values sum to at most `bound`, all of them integers."""
     guard = _active.get()
-    if guard is None:
+    if guard is None or guard.rounded:
         return
     guard.largest = max(guard.largest, bound)
-    if bound >= 2.0**LIMIT_BITS:
-        raise ExactnessError(f"a sum can reach 2^{math.log2(bound):.1f}, past the 2^53 up to which float64 is exact")
+    if not bound < 2.0**guard.limit_bits:
+        dtype = "float64" if guard.limit_bits == LIMIT_BITS else "float32"
+        raise ExactnessError(
+            f"a sum can reach 2^{math.log2(bound):.1f}, past the 2^{guard.limit_bits} up to which {dtype} is exact"
+        )
+
+
+def stored(x: NDArray[Any]) -> NDArray[Any]:
+    """The result of an operation, of which every entry fits into what it is stored in."""
+    guard = _active.get()
+    if guard is not None and guard.stored_bits < LIMIT_BITS and x.size and float(np.abs(x).max()) > 2.0**guard.stored_bits:
+        raise ExactnessError(f"a result exceeds 2^{guard.stored_bits}, up to which what it is stored in is exact")
+    return x
+
+
+def claim_apart(distances: NDArray[Any]) -> None:
+    """State that values decide by the sign of these distances, which is 0 or clear where they are rounded."""
+    guard = _active.get()
+    if guard is not None and guard.rounded and ((distances != 0) & (np.abs(distances) < 2.0**-30)).any():
+        raise ExactnessError("a value lies too near a kink to be decided alike by every correct program")

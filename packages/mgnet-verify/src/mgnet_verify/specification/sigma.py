@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgnet_verify.specification.exactness import ExactnessError, claim, is_guarded
-from mgnet_verify.specification.operators import Array, magnitude
+from mgnet_verify.specification.exactness import ExactnessError, claim, claim_apart, is_guarded, stored
+from mgnet_verify.specification.operators import Array, add, magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """One BatchNorm: per-channel arrays (c,), the floor eps of the variance and the momentum of its running averages."""
+    """One BatchNorm: per-channel arrays (c,), the floor eps of the variance and the momentum of its running averages.
+
+    Without `trained` weight and bias are the constants 1 and 0.
+    """
 
     weight: Array
     bias: Array
@@ -26,14 +29,19 @@ class Normalization:
     variance: Array
     eps: float
     momentum: float
+    trained: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sigma:
-    """sigma = ReLU o BatchNorm; without `normalization` ReLU alone; with `relu=False` no sigma, as Algorithm 2 after Pi and R."""
+    """sigma = ReLU o BatchNorm; without `normalization` ReLU alone; with `relu=False` no sigma, as Algorithm 2 after Pi and R.
+
+    `shift` (c,) is a learned threshold that stands in the place of a normalization.
+    """
 
     normalization: Normalization | None = None
     relu: bool = True
+    shift: Array | None = None
 
 
 Rule = Callable[[Sigma, Array], Array]
@@ -45,6 +53,7 @@ ROUNDING_SCALE = 1.25 * math.pi
 
 def rectify(x: Array) -> Array:
     """max(x, 0); of a dual number both parts or none, by its real part."""
+    claim_apart(np.real(x))
     return np.where(np.real(x) > 0, x, 0)
 
 
@@ -64,7 +73,14 @@ def evaluate(sigma: Sigma, x: Array) -> Array:
         scale = norm.weight / np.sqrt(norm.variance + norm.eps)
         if is_guarded():
             claim(float((np.abs(scale) * (magnitude(x) + np.abs(norm.mean)) + np.abs(norm.bias)).max()))
-        x = channels(scale) * (x - channels(norm.mean)) + channels(norm.bias)
+        x = stored(channels(scale) * (x - channels(norm.mean)) + channels(norm.bias))
+    return _ending(sigma, x)
+
+
+def _ending(sigma: Sigma, x: Array) -> Array:
+    """What follows a normalization: the threshold and ReLU, where sigma has them."""
+    if sigma.shift is not None:
+        x = add(x, channels(sigma.shift))
     return rectify(x) if sigma.relu else x
 
 
@@ -79,33 +95,50 @@ class BatchStatistics:
     |bias|) to first order, u = 2^-53; four times that is kept clear. A channel of equal values has their mean exactly, in
     every order of summation, and y = bias.
 
-    `seen` holds, for each Normalization by identity, the batch's mean, its biased variance and the count; `largest` the
-    largest absolute value.
+    Without `rounded` nothing is rounded, in float64, and dual numbers pass: statistics, too, have derivatives. Results are then
+    compared within a stated bound; a channel whose variance is below 2^-30 times its squared mean raises ExactnessError.
+
+    `seen` holds, for each Normalization by the identity of its running mean, which dual numbers share, the batch's mean, its
+    biased variance and the count; `largest` the largest absolute value.
     """
 
     seen: dict[int, tuple[Array, Array, int]] = field(default_factory=dict)
     largest: dict[int, float] = field(default_factory=dict)
+    rounded: bool = True
 
     def __call__(self, sigma: Sigma, x: Array) -> Array:
         """Apply sigma to (b, c, h, w); ExactnessError for a single value a channel, whose variance is none, and near a tie."""
         norm = sigma.normalization
         if norm is None:
-            return rectify(x) if sigma.relu else x
+            return _ending(sigma, x)
         n = x.size // x.shape[1]
         if n < 2:
             raise ExactnessError("a batch of one image on a grid of one pixel has no variance")
+        if not self.rounded:
+            return self._by_batch(sigma, norm, x, n)
         wide = x.astype(np.longdouble)
         mean, variance = wide.mean(axis=(0, 2, 3)), wide.var(axis=(0, 2, 3))
-        self.seen[id(norm)], self.largest[id(norm)] = (mean, variance, n), magnitude(x)
+        self.seen[id(norm.mean)], self.largest[id(norm.mean)] = (mean, variance, n), magnitude(x)
         spread = np.sqrt(variance + norm.eps)
         y = (wide - channels(mean)) / channels(spread) * channels(norm.weight) + channels(norm.bias)
         condition = np.where(variance > 0, (1 + mean**2 / spread**2) / spread, 0)
         error = (n + 8) * 2.0**-53 * (condition * np.abs(norm.weight) * (magnitude(x) + np.abs(mean)) + np.abs(norm.bias))
-        return _rounded(rectify(y) if sigma.relu else y, 4 * channels(error))
+        return _rounded(_ending(sigma, y), 4 * channels(error))
+
+    def _by_batch(self, sigma: Sigma, norm: Normalization, x: Array, n: int) -> Array:
+        mean = x.mean(axis=(0, 2, 3))
+        centered = x - channels(mean)
+        variance = (centered**2).mean(axis=(0, 2, 3))
+        real_mean, real_variance = np.real(mean), np.real(variance)
+        self.seen[id(norm.mean)], self.largest[id(norm.mean)] = (real_mean, real_variance, n), magnitude(x)
+        if ((real_variance > 0) & (real_variance < 2.0**-30 * real_mean**2)).any():
+            raise ExactnessError("the variance of a channel is too small beside its mean to be computed alike by every program")
+        y = centered / channels(np.sqrt(variance + norm.eps)) * channels(norm.weight) + channels(norm.bias)
+        return _ending(sigma, y)
 
     def running(self, norm: Normalization) -> tuple[Array, Array]:
         """Running mean and variance after this batch; the variance is the unbiased one, as torch documents."""
-        mean, variance, count = self.seen[id(norm)]
+        mean, variance, count = self.seen[id(norm.mean)]
         kept, unbiased = 1 - norm.momentum, variance * count / (count - 1)
         return kept * norm.mean + norm.momentum * mean, kept * norm.variance + norm.momentum * unbiased
 

@@ -7,13 +7,13 @@ ReLU keeps both parts where the real part is positive and drops both elsewhere (
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from mgnet_verify.specification.algorithm2 import GridTensors, NetTensors, TransferTensors
 from mgnet_verify.specification.operators import DUAL_STEP, Array
-from mgnet_verify.specification.sigma import Sigma
+from mgnet_verify.specification.sigma import Normalization
 
 
 def dual(value: Array, tangent: Array) -> Array:
@@ -26,36 +26,20 @@ def tangent(x: Array) -> Array:
     return np.imag(x) / DUAL_STEP
 
 
-def along(net: NetTensors, direction: NetTensors) -> NetTensors:
-    """The network with each trained tensor moving in the direction of the other's; running statistics stay."""
-    return NetTensors(
-        theta=dual(net.theta, direction.theta),
-        sigma_f=_sigma(net.sigma_f, direction.sigma_f),
-        imagenet=net.imagenet,
-        grids=tuple(_grid(a, b) for a, b in zip(net.grids, direction.grids)),
-        weight=dual(net.weight, direction.weight),
-        bias=dual(net.bias, direction.bias),
-    )
+def along(net: Any, direction: Any) -> Any:
+    """The tensors of a network, any dataclass of this package, with each trained one moving in the direction of the other's.
 
-
-def _grid(a: GridTensors, b: GridTensors) -> GridTensors:
-    return GridTensors(
-        A=dual(a.A, b.A),
-        B=tuple(dual(x, y) for x, y in zip(a.B, b.B)),
-        sigma_r=tuple(_sigma(x, y) for x, y in zip(a.sigma_r, b.sigma_r)),
-        sigma_u=tuple(_sigma(x, y) for x, y in zip(a.sigma_u, b.sigma_u)),
-        transfer=None if a.transfer is None or b.transfer is None else _transfer(a.transfer, b.transfer),
-    )
-
-
-def _transfer(a: TransferTensors, b: TransferTensors) -> TransferTensors:
-    return TransferTensors(
-        Pi=dual(a.Pi, b.Pi), R=dual(a.R, b.R), sigma_Pi=_sigma(a.sigma_Pi, b.sigma_Pi), sigma_R=_sigma(a.sigma_R, b.sigma_R)
-    )
-
-
-def _sigma(a: Sigma, b: Sigma) -> Sigma:
-    if a.normalization is None or b.normalization is None:
-        return a
-    weight, bias = dual(a.normalization.weight, b.normalization.weight), dual(a.normalization.bias, b.normalization.bias)
-    return replace(a, normalization=replace(a.normalization, weight=weight, bias=bias))
+    Running statistics, settings and numbers stay.
+    """
+    if isinstance(net, Normalization):
+        if not net.trained:
+            return net
+        weight, bias = dual(net.weight, direction.weight), dual(net.bias, direction.bias)
+        return replace(net, weight=weight, bias=bias)
+    if isinstance(net, np.ndarray):
+        return dual(net, direction)
+    if isinstance(net, tuple):
+        return tuple(along(a, b) for a, b in zip(net, direction, strict=True))
+    if is_dataclass(net) and not isinstance(net, type):
+        return replace(net, **{part.name: along(getattr(net, part.name), getattr(direction, part.name)) for part in fields(net)})
+    return net

@@ -1,4 +1,4 @@
-"""digits: the default for scikit-learn's digits, about ten seconds on one core."""
+"""digits: the default for scikit-learn's digits, seconds on one core."""
 
 from __future__ import annotations
 
