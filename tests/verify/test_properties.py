@@ -13,13 +13,14 @@ from mgnet_verify.check.oracle import oracle_of
 from mgnet_verify.properties import FRESH_PROPERTIES
 from mgnet_verify.testing import Case, cases, holds, verify
 
-# Twenty properties times 15 networks are what two minutes allow beside the planted defects; longer profiles draw all of theirs.
-EXAMPLES = 15 if settings.get_current_profile_name() == "quick" else settings.default.max_examples
+# What the budget allows for thirty properties on fourteen executions each; longer profiles draw all of theirs.
+EXAMPLES = 3 if settings.get_current_profile_name() == "quick" else settings.default.max_examples
 
 ALL = (*MODEL_PROPERTIES, *FRESH_PROPERTIES)
 
 
-@pytest.mark.parametrize("checked", MODEL_PROPERTIES, ids=str)
+# Most run on fourteen executions each; a pursuit has no grid.
+@pytest.mark.parametrize("checked", [one for one in MODEL_PROPERTIES if one.name != "momentum_as_stated"], ids=str)
 @settings(max_examples=EXAMPLES)
 @given(case=cases())
 def test_property_holds_on_generated_grids(checked: Property, case: Case) -> None:

@@ -34,6 +34,9 @@ from mgnet_verify.properties import MODEL_PROPERTIES, OF_ANY_NETWORK
 # The distributions whose behavior a report depends on.
 LIBRARIES = ("mgnet-models", "mgnet-kernels", "mgnet-records", "mgnet-verify", "torch", "timm", "numpy", "hypothesis", "fvcore")
 
+# Failures that are shown on a small image; more of them would take minutes.
+_SHRUNK = 2
+
 # Called before each property with its place among all of them, their number, and its name.
 Progress = Callable[[int, int, str], None]
 
@@ -59,14 +62,15 @@ def certify(
     model, size = spec.model, image or default_image(spec.model)
     _check_image(spec, size)
     limits, executions = _limits(model, size), _executions(model, compiled=compiled)
-    checked = []
+    checked: list[PropertyResult] = []
     for place, one in enumerate(MODEL_PROPERTIES, start=1):
         progress(place, len(MODEL_PROPERTIES), one.name)
-        applies = _applies(one, model)
+        if not _applies(one, model):
+            checked.append(not_applicable(one))
+            continue
+        shrink = sum(result.status == "fail" for result in checked) < _SHRUNK
         checked.append(
-            run_property(model, limits, one, examples=examples, seed=seed, own_size=size, executions=executions)
-            if applies
-            else not_applicable(one)
+            run_property(model, limits, one, examples=examples, seed=seed, own_size=size, executions=executions, shrink=shrink)
         )
     counts, macs, count_results = _counted(model, limits, size)
     rows = [audited_row(row) for row in table_rows() if row.model == spec.name and row.params_printed]

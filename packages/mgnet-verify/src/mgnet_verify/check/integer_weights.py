@@ -9,8 +9,8 @@ the unit above it, so the exact sum lies within a rounding error of 4^-k and rou
 eps itself stays the model's own, so a wrong eps is still seen by the specification, which reads it.
 
 Numbers grow with the depth of a network. Where they would leave exact arithmetic, only a part `active` of the channels of each
-normalization has a weight; the others give their bias, or 0 where `active` is at most 1/64. Steps and gains of
-sparse coding are then mostly 1.
+normalization has a weight; the others give their bias, or 0 where `active` is at most 1/64. Steps and gains of sparse coding
+are then mostly 1.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def gradients_as_specified(model: nn.Module, example: Example) -> ExampleResult:
     """In every execution the gradient of <c, u^J> in a random direction of weights and image is the exact derivative.
 
     u^J is what the head is given. Forward, the specification runs on dual numbers; backward, the network runs autograd, in
-    evaluation mode and, for the forms, in training mode with frozen normalizations; both sides are integers.
-    The guards are in `_Claiming`.
+    evaluation mode and, for the forms, in training mode with frozen normalizations; both sides are integers. `_Claiming` has
+    the guards.
     """
     require_no_chance(model)
     exact = example.integer_copy(model)
