@@ -86,10 +86,9 @@ class BoardRow:
 
     @cached_property
     def status(self) -> str | None:
-        """`fail` if any certificate of the model failed, else `pass`; None without a certificate."""
-        if not self.certificates:
-            return None
-        return "fail" if any(certificate.report.status == "fail" for certificate in self.certificates) else "pass"
+        """`fail` if any certificate of the model failed, else `not_decided` if one is, else `pass`; None without a certificate."""
+        seen = {certificate.report.status for certificate in self.certificates}
+        return next((status for status in ("fail", "not_decided", "pass") if status in seen), None)
 
     @cached_property
     def macs(self) -> Macs | None:
