@@ -91,7 +91,9 @@ def _near(draw: st.DrawFn, value: Any) -> Any:
         case bool():
             return not value
         case int() | float():
-            return value + draw(st.sampled_from((-1, 1, 0.5, value, -2 * value)))
+            step = draw(st.sampled_from((-1, 1, 0.5, value, -2 * value)))
+            # A whole number may be too large for a float.
+            return value + step if isinstance(step, type(value)) or abs(value) < 2**1000 else value + 1
         case str():
             return value[: draw(st.integers(0, len(value)))] + draw(st.sampled_from(("", "0", "A", " ", *TEXTS)))
         case _:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from mgnet_leaderboard.cli import main
-from mgnet_leaderboard.records.known import OF_THE_DATA
-from mgnet_leaderboard.records.measured import Measured
-from mgnet_leaderboard.site.pages import reproduce_command
-from mgnet_leaderboard.store.folder import read_results
 from mgnet_records.run_result import RESULT_FILE, read_run_result
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
@@ -64,34 +57,3 @@ def test_the_page_of_the_model_names_the_run_its_execution_and_its_certificate(r
     assert f'<td class="code">{result.run_id[:8]}</td>' in page
     assert f"{result.execution.form} form, {result.execution.precision}" in page
     assert f"Certificate of checkpoint {result.checkpoint_sha256[:12]}" in page
-
-
-def own_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in arguments.items() if name not in OF_THE_DATA}
-
-
-def test_the_command_on_the_page_of_a_record_trains_the_network_of_the_record() -> None:
-    from mgnet_train import make_spec
-    from mgnet_train.cli import fit
-    from mgnet_train.cli.options import execution_of, recipe_overrides
-
-    parser = argparse.ArgumentParser()
-    fit.add(parser.add_subparsers())
-    records = [record for record in read_results(RESULTS, committed=True) if isinstance(record, Measured)]
-    assert len(records) >= 38
-    for record in records:
-        command = reproduce_command(record)
-        assert command is not None
-        options = parser.parse_args(shlex.split(command)[1:])
-        spec = make_spec(
-            options.model,
-            dataset=options.data,
-            recipe=options.recipe,
-            overrides=recipe_overrides(options),
-            seed=options.seed,
-            execution=execution_of(options),
-            model_args=dict(options.model_arg),
-        )
-        assert (spec.network.name, spec.dataset, spec.recipe.name) == (record.model, record.dataset.name, record.recipe.name)
-        assert own_arguments(spec.network.args) == own_arguments(record.model_args)
-        assert (spec.execution.form, spec.execution.recompute) == (record.execution.form, record.execution.recompute)

@@ -15,6 +15,10 @@ import pytest
 
 from mgnet_leaderboard.cli import main
 from mgnet_leaderboard.records.measured import Measured, merged
+from mgnet_leaderboard.site.board_data import FIELDS
+from mgnet_leaderboard.statistics.study import studies
+from mgnet_leaderboard.store.evidence import gathered
+from mgnet_leaderboard.store.folder import read_results
 
 Json = dict[str, Any]
 Build = Callable[..., Path]
@@ -303,3 +307,52 @@ def test_a_printed_accuracy_is_compared_with_single_runs_of_the_same_network(
     # Mean 93.80, deviation 0.10, t(2) = 4.3027: one more run falls within 0.497 of the mean.
     assert "93.83 (v1, Table 3): ✓ inside the range 93.30 to 94.30" in page
     assert "94.34 (v2, Table 3): ≠ outside the range 93.30 to 94.30" in page
+
+
+def test_a_certificate_that_decides_nothing_is_shown_as_that(
+    results: Path, report: Json, write: Callable[[str, Any], Path], build: Build
+) -> None:
+    model = {"target": {"model": "mgnet_2_2_c32_bl", "checkpoint_sha256": None}}
+    open_one = {**report["properties"][0], "name": "open", "status": "not_decided"}
+    undecided = {**report, **model, "status": "not_decided", "properties": [*report["properties"], open_one], "macs": None}
+    assert main(["ingest", str(write("open.json", undecided)), "--records", str(results)]) == 0
+    site = build(results)
+    assert "? not decided" in row(site, "mgnet_2_2_c32_bl--digits")
+    assert "1 properties passed, 0 failed, 1 not decided" in text(site / "model" / "mgnet_2_2_c32_bl.html")
+
+
+def test_what_no_program_can_check_is_said_beside_a_contributed_record(
+    results: Path, measured: Callable[..., Measured], place: Callable[..., Path], build: Build
+) -> None:
+    place(results, measured((359, 359, 359, 359), contributor="someone", series="c"))
+    place(results, measured((358,), contributor="someone", series="d", model="mgnet_2_2_c8_bl"))
+    site = build(results)
+    assert "on the word of someone" in row(site, "mgnet_2_2_c8_bl--digits")
+    own = row(site, "mgnet_2_2_c32_bl--digits")
+    assert "99.17" in own
+    assert "someone" not in own, "what this project measured comes first, also with fewer seeds"
+    page = text(site / "model" / "mgnet_2_2_c32_bl.html")
+    assert "Contributed by someone . Accuracies, speed and hardware are the contributor's word" in page
+    study = text(site / "digits.html")
+    assert "contributed by someone Accuracies, speed and hardware are the contributor's word" in study
+    assert study.index("Recipe digits, 12 epochs Commit") < study.index("contributed by someone")
+    assert {dict(zip(FIELDS, values))["measured_by"] for values in script_data(site)["rows"]} == {None, "someone", "this project"}
+    assert "contributed by someone, 1 seed(s)" in (site / "plots.html").read_text(encoding="utf-8")
+
+
+def test_nobodys_variant_takes_a_network_out_of_the_questions_of_others(
+    results: Path, measured: Callable[..., Measured], place: Callable[..., Path]
+) -> None:
+    def effects() -> list[Any]:
+        evidence = gathered(read_results(results, committed=True))
+        return [
+            study.effects for study in studies(evidence.measured, evidence.claims, evidence.comparisons) if not study.contributor
+        ]
+
+    other = {**measured().execution.model_dump(), "form": "feature"}
+    place(results, measured((350, 351, 352), series="f", execution=other))
+    before = effects()
+    assert before[0]
+    args = {"in_chans": 1, "num_classes": 10, "sigma": "tanh"}
+    place(results, measured((1, 2, 3), contributor="someone", series="v", model_args=args, parameters=5))
+    assert effects() == before

@@ -59,6 +59,7 @@ def test_a_class_alone_takes_colored_images_and_has_the_documented_classes_and_p
     assert logits.shape == (2, classes)
     assert (model.in_chans, model.num_classes) == (3, classes)
     assert torch.equal(model(x), logits)  # nothing is dropped
+    assert not torch.equal(logits[0], logits[1])
     assert model.head.global_pool.pool_type == pooling
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     kinds = {type(module) for module in model.modules()}
@@ -120,6 +121,48 @@ def test_the_alexnet_of_2012_drops_half_of_both_hidden_layers_and_reads_a_thousa
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.5, 0.5]
     assert model.head.drop.p == 0.5
     assert model.head.global_pool.pool_type == "avg"
+
+
+STEMS: dict[str, tuple[type[Network], dict[str, Any]]] = {
+    name: SMALLEST[name][:2] for name in SMALLEST if "stem" in inspect.signature(SMALLEST[name][0]).parameters
+}
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("stem, finest", [("cifar", 1), ("imagenet", 4)])
+def test_the_stated_reductions_are_those_of_the_features_behind_either_stem(name: str, stem: str, finest: int) -> None:
+    network, arguments = STEMS[name]
+    model = network(**arguments, stem=stem, device="meta")
+    assert model.feature_info[0]["reduction"] == finest
+    features = model.forward_intermediates(torch.empty(2, 3, 64, 64, device="meta"), intermediates_only=True)
+    for feature, info in zip(features, model.feature_info, strict=True):
+        assert feature.shape[1:] == (info["num_chs"], 64 // info["reduction"], 64 // info["reduction"])
+    assert model.num_features == features[-1].shape[1]
+
+
+def test_a_plain_network_has_the_kernels_of_its_stages_and_halves_between_them() -> None:
+    for widths, kernels, grids in ((((3, 4), (5,)), [7, 7, 5], 2), (((3,), (4, 5)), [7, 5, 5], 1)):
+        model = PlainNetwork(widths, (7, 5), 1, False, num_classes=2)
+        assert [module.kernel_size[0] for module in model.modules() if isinstance(module, nn.Conv2d)] == kernels
+        assert len(model.grids) == grids
+        features = timm.create_model("cifar_vgg19_bn", widths=widths, kernels=(7, 5), features_only=True)
+        assert features.feature_info.channels() == [stage[-1] for stage in widths[2 - grids :]]
+        assert [info["reduction"] for info in model.feature_info] == [2**index for index in range(2 - grids, 2)]
+
+
+def test_the_fully_connected_layers_of_2012_see_six_by_six_pixels_and_are_of_the_dtype_of_the_network() -> None:
+    model = TwoGroupAlexNet(hidden=6, num_classes=2, dtype=torch.float64)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert {p.device.type for p in TwoGroupAlexNet(hidden=6, device="meta").parameters()} == {"meta"}
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    features = model.forward_features(x)
+    pooled = nn.functional.max_pool2d(features, 3, 2)  # overlapping, 13 -> 6 pixels
+    assert pooled.shape[2:] == (6, 6)
+    hidden = [module for module in model.pre_logits.modules() if isinstance(module, nn.Conv2d)]
+    wanted = pooled
+    for layer in hidden:
+        wanted = nn.functional.conv2d(wanted, layer.weight, layer.bias).relu()
+    torch.testing.assert_close(model.eval().forward_head(features, pre_logits=True), wanted.flatten(1))
 
 
 def test_a_convolution_has_stride_one_and_keeps_the_size() -> None:

@@ -96,15 +96,15 @@ def test_what_cannot_be_read_is_shown_with_what_could_be_meant(text: str, told: 
 
 
 def test_a_thousand_characters_are_read_and_no_more() -> None:
-    text = f"MgNet[{','.join(['11'] * 327)}]-[111]-B^l".ljust(1000)
-    assert Notation.parse(text).nu == (11,) * 327
+    text = "MgNet[1]-[2]-B^l".ljust(1000)
+    assert str(Notation.parse(text)) == text.strip()
     with pytest.raises(ValueError, match="malformed notation"):
         Notation.parse(text + " ")
-    name = f"mgnet_1111{'_1' * 492}_c1_bl"
+    name = f"mgnet_1_c{'2'.rjust(988, '0')}_bl"
     assert len(name) == 1000
-    assert len(Notation.from_timm_name(name)[0].nu) == 493
+    assert Notation.from_timm_name(name)[0] == Notation.parse(text)
     with pytest.raises(ValueError, match="MgNet name"):
-        Notation.from_timm_name(name.replace("_c1_", "_c12_"))
+        Notation.from_timm_name(name.replace("_c", "_c0"))
 
 
 @pytest.mark.parametrize(

@@ -219,17 +219,23 @@ def test_a_start_elsewhere_is_not_forgotten_when_it_leaves_no_end(
     folder = saving.runs / spec.folder_name
     here = run.environment
 
-    def killed(lines: int) -> None:
-        one = child(_train(spec, saving, one_process))
-        _wait_for_lines(folder, lines)
-        time.sleep(0.05)
-        one.kill()
-        assert one.wait() == -signal.SIGKILL
+    def killed_after_a_save() -> None:
+        def work() -> int:
+            save = Checkpoints.save
 
-    killed(2)
+            def save_and_die(self: Checkpoints, state: dict[str, Any]) -> None:
+                save(self, state)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            Checkpoints.save = save_and_die  # type: ignore[method-assign]
+            return _train(spec, saving, one_process)()
+
+        assert child(work).wait() == -signal.SIGKILL
+
+    killed_after_a_save()
     with monkeypatch.context() as patch:
         patch.setattr(run, "environment", lambda device: here(device).model_copy(update={"torch": "1.0"}))
-        killed(len(read_records(folder / JOURNAL, 0)[0]) + 1)
+        killed_after_a_save()
     fit(spec, saving, one_process)
     assert _exactness(folder) == [0]
 

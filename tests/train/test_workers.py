@@ -27,7 +27,10 @@ from mgnet_train.cli.main import main
 from mgnet_train.data.workers import batches, failure_of, worker_failures
 from mgnet_train.train.distributed import Processes
 
-KILLED = r"a worker process was killed or ended by itself, as when memory runs out: use fewer --workers, 0 needs none"
+KILLED = (
+    r"a worker process was killed or ended by itself, as when memory or shared memory \(/dev/shm has .* MB\) runs out: "
+    r"use fewer --workers, 0 needs none"
+)
 ALONE = Processes(rank=0, world=1, device=torch.device("cpu"))
 
 
@@ -64,7 +67,8 @@ def test_a_worker_that_dies_is_reported_in_one_line_wherever_the_main_process_is
             for _ in _read(lambda: os.kill(os.getpid(), number), workers=1):
                 time.sleep(0.05)  # PyTorch's handler of SIGCHLD raises here or in the reader
 
-    with pytest.raises(InputError, match=rf"^{message}$"):
+    # PyTorch does not always find out how a worker ended.
+    with pytest.raises(InputError, match=rf"^({message}|{KILLED})$"):
         train()
 
 

@@ -86,9 +86,9 @@ class BoardRow:
 
     @cached_property
     def status(self) -> str | None:
-        """`fail` if any certificate of the model failed, else `not_decided` if one is, else `pass`; None without a certificate."""
-        seen = {certificate.report.status for certificate in self.certificates}
-        return next((status for status in ("fail", "not_decided", "pass") if status in seen), None)
+        """The worst status of the model's certificates: `fail`, else `not_decided`, else `pass`; None without a certificate."""
+        found = {certificate.report.status for certificate in self.certificates}
+        return next((status for status in ("fail", "not_decided", "pass") if status in found), None)
 
     @cached_property
     def macs(self) -> Macs | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from mgnet_records.errors import near_names
 
 _DESCRIPTION = """The networks of this package, with exact counts and the table rows of the paper that name them.
 With a script instead of a pattern, `python -m mgnet_models validate.py ARGS` runs it with every model registered, as
-timm's own scripts need it (train.py knows --device-modules mgnet_models too)."""
+timm's own scripts need it, also in the processes that it starts (train.py knows --device-modules mgnet_models too)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +49,9 @@ def _run_script(arguments: Sequence[str]) -> int:
         return 2
     sys.argv = list(arguments)
     sys.path.insert(0, str(script.parent))
+    # Processes that the script starts know the names too, as those of timm's bulk_runner.py.
+    folders = [str(Path(__file__).with_name("children")), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     runpy.run_path(str(script), run_name="__main__")
     return 0
 

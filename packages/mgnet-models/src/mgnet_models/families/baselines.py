@@ -243,7 +243,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
 }
 
 
-def _create_plain(name: str, pretrained: bool = False, **kwargs: Any) -> PlainNetwork:
+def _create_plain(name: str, pretrained: bool, **kwargs: Any) -> PlainNetwork:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PLAIN[name] | kwargs
     widths = as_size_lists("widths", kwargs["widths"])
@@ -275,13 +275,13 @@ _PREACT: dict[str, dict[str, Any]] = {
 }
 
 
-def _create_preact(name: str, pretrained: bool = False, **kwargs: Any) -> PreActNetwork:
+def _create_preact(name: str, pretrained: bool, **kwargs: Any) -> PreActNetwork:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PREACT[name] | kwargs
     return build_model_with_cfg(PreActNetwork, name, pretrained, feature_cfg=feature_cfg(kwargs["blocks"], kwargs), **kwargs)
 
 
-def _create_two_group_alexnet(name: str, pretrained: bool = False, **kwargs: Any) -> TwoGroupAlexNet:
+def _create_two_group_alexnet(name: str, pretrained: bool, **kwargs: Any) -> TwoGroupAlexNet:
     return build_model_with_cfg(TwoGroupAlexNet, name, pretrained, feature_cfg=feature_cfg(2, kwargs), **kwargs)
 
 

@@ -143,7 +143,7 @@ class GDFI(GridNetwork):
 GDFI_NAMES = tuple(f"gdfi_{form_A}_{form_B}" for form_A in FORMS for form_B in FORMS)
 
 
-def _create_gdfi(name: str, pretrained: bool = False, **kwargs: Any) -> GDFI:
+def _create_gdfi(name: str, pretrained: bool, **kwargs: Any) -> GDFI:
     """Build the scheme that a registered name stands for, in the size that `notation=` gives."""
     _, form_A, form_B = name.split("_")
     notation = Notation.of(kwargs.pop("notation", DEFAULT_SIZE))

@@ -22,7 +22,7 @@ OWN_NAMES = ("mgnet_2_2_c32_bl", "mgnet_3_2_c24x16_bli")
 MGNET_NAMES = tuple(sorted({row.model for row in table_rows() if row.model.startswith("mgnet_")} | set(OWN_NAMES)))
 
 
-def _create_mgnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgNet:
+def _create_mgnet(name: str, pretrained: bool, **kwargs: Any) -> MgNet:
     """Build the MgNet that a registered name stands for, or for the name `mgnet` the one that `notation=` gives."""
     if name != "mgnet":
         kwargs["notation"], kwargs["stem"] = Notation.from_timm_name(name)

@@ -6,7 +6,7 @@ Shapes: r (b, c, h, w) -> (b, c, h, w); with a pooling block (b, c_fine, h, w) -
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, cast, get_args
 
@@ -58,7 +58,7 @@ class ResidualGrid(nn.Module):
         share_B: bool,
         preact: bool,
         pooling_B: PoolingB,
-        drop_path_rates: Sequence[float],
+        drop_path_rates: Iterable[float],
     ) -> None:
         super().__init__()
         c_start = c if c_fine is None else c_fine
@@ -66,7 +66,7 @@ class ResidualGrid(nn.Module):
         kernel, stride, stride_B = _INTERPRETATIONS[pooling_B]
         if share_B:
             needed = blocks > 1 or not pooling or stride_B is not None
-            B = [conv(c, c, kernel=3, dd=dd) for _ in range(int(needed))]
+            B = [conv(c, c, kernel=3, dd=dd) for _ in range(needed)]
         else:
             start = conv(c_start, c, kernel=3, stride=2 if pooling else 1, dd=dd)
             B = [start, *(conv(c, c, kernel=3, dd=dd) for _ in range(blocks - 1))]
@@ -174,7 +174,7 @@ class MgResNet(Network):
                         share_B=share_B,
                         preact=preact,
                         pooling_B=pooling_B,
-                        drop_path_rates=list(islice(rates, count)),
+                        drop_path_rates=islice(rates, count),
                     )
                     for count, c_fine, c in zip(blocks, (None, *channels), channels)
                 )
@@ -211,7 +211,7 @@ MGRESNET_NAMES = tuple(
 )
 
 
-def _create_mgresnet(name: str, pretrained: bool = False, **kwargs: Any) -> MgResNet:
+def _create_mgresnet(name: str, pretrained: bool, **kwargs: Any) -> MgResNet:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     match = _NAME.fullmatch(name)
     assert match is not None  # names are registered from the list above

@@ -74,7 +74,7 @@ class MlCsc(Network):
         self.init_weights()
 
 
-def _create_mlcsc(name: str, pretrained: bool = False, **kwargs: Any) -> MlCsc:
+def _create_mlcsc(name: str, pretrained: bool, **kwargs: Any) -> MlCsc:
     return build_model_with_cfg(MlCsc, name, pretrained, feature_cfg=feature_cfg(kwargs.get("plain", (1, 2)), kwargs), **kwargs)
 
 

@@ -92,7 +92,7 @@ class MsdCsc(Network):
         self.init_weights()
 
 
-def _create_msdcsc(name: str, pretrained: bool = False, **kwargs: Any) -> MsdCsc:
+def _create_msdcsc(name: str, pretrained: bool, **kwargs: Any) -> MsdCsc:
     return build_model_with_cfg(MsdCsc, name, pretrained, feature_cfg=feature_cfg(kwargs.get("blocks", 3), kwargs), **kwargs)
 
 

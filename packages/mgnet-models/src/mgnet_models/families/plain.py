@@ -87,7 +87,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
 _PAPER = ("arXiv:1512.03385", "Deep Residual Learning for Image Recognition")
 
 
-def _create_plain(name: str, pretrained: bool = False, **kwargs: Any) -> Plain:
+def _create_plain(name: str, pretrained: bool, **kwargs: Any) -> Plain:
     """Build the network that a registered name stands for; arguments given by the caller go before those of the name."""
     kwargs = _PLAIN[name] | kwargs
     return build_model_with_cfg(Plain, name, pretrained, feature_cfg=feature_cfg(kwargs["convolutions"], kwargs), **kwargs)

@@ -167,7 +167,7 @@ _NAME = re.compile(r"rescsc(\d+)")
 RESCSC_NAMES = tuple(f"rescsc{depth}" for depth in (20, 32, 44, 56, 110, 218))
 
 
-def _create_rescsc(name: str, pretrained: bool = False, **kwargs: Any) -> ResCsc:
+def _create_rescsc(name: str, pretrained: bool, **kwargs: Any) -> ResCsc:
     """Build the depth that a registered name stands for, 6 n + 2 with n blocks a stage."""
     match = _NAME.fullmatch(name)
     assert match is not None  # names are registered from the list above

@@ -6,7 +6,7 @@ sigma_r and sigma_u are BatchNorm and ReLU, one pair for each iteration, named b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice, pairwise
 
 from timm.layers import DropPath, calculate_drop_path_rates
@@ -36,7 +36,7 @@ class SmoothingGrid(nn.Module):
         *,
         transfer: Transfer | None,
         last: bool,
-        drop_path_rates: Sequence[float],
+        drop_path_rates: Iterable[float],
         form_B: MapForm = "both",
     ) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def chain_of_grids(
             dd,
             transfer=transfers[index - 1] if index > 0 else None,
             last=index == len(notation.nu) - 1,
-            drop_path_rates=list(islice(rates, nu)),
+            drop_path_rates=islice(rates, nu),
         )
         for index, nu in enumerate(notation.nu)
     ]

@@ -89,6 +89,26 @@ def winograd_backend() -> str:
     return backend()
 
 
+def policy_of_every_size() -> Policy:
+    """The policy that takes Winograd wherever the C kernel can compute it, faster or not: for verification.
+
+    Raises ModuleNotFoundError without mgnet-kernels.
+    """
+    from mgnet_kernels import Policy
+
+    return Policy(min_channels_float32=1, min_tiles_float32=1, min_channels_bfloat16=1, min_tiles_bfloat16=1)
+
+
+def has_winograd(network: nn.Module, policy: Policy | None = None) -> bool:
+    """Whether `use_winograd(network, policy)` would convert some convolution."""
+    if winograd_backend() == "aten":
+        return False
+    from mgnet_kernels import DEFAULT_POLICY
+
+    chosen = DEFAULT_POLICY if policy is None else policy
+    return any(type(module) is nn.Conv2d and _serves(module, chosen) for module in network.modules())
+
+
 def _converted(module: nn.Module, policy: Policy) -> nn.Module:
     if type(module) is nn.Conv2d:
         return Conv3x3(module, policy) if _serves(module, policy) else module

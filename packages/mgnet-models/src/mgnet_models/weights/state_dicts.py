@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}: give a file that torch.save or safetensors wrote") from None
     except (pickle.UnpicklingError, SafetensorError, EOFError, OSError, RuntimeError, ValueError, KeyError, BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        plain = re.sub(r"\x1b\[\d*m", "", str(error))  # PyTorch prints in bold
+        reason = (plain.splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be read ({reason}): give a file that torch.save or safetensors wrote") from None
     for entry in _ENTRIES:
         if isinstance(saved, Mapping) and isinstance(saved.get(entry), Mapping):

@@ -18,7 +18,10 @@ from mgnet_records.errors import InputError
 _STALLED_SECONDS = 600.0
 _SIGNAL_SECONDS = 1.0
 _END = object()
-_KILLED = "a worker process was killed or ended by itself, as when memory runs out: use fewer --workers, 0 needs none"
+_KILLED = (
+    "a worker process was killed or ended by itself, as when memory or shared memory{size} runs out: "
+    "use fewer --workers, 0 needs none"
+)
 # Parts of PyTorch's messages -> what to say. The first that fits.
 _FAILURES = (
     ("signal: Bus error", "the shared memory is too small{size}: use --workers 0 or give /dev/shm more"),

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mgnet_models import winograd_backend
+from mgnet_models.runtime.convolution import has_winograd, policy_of_every_size
 from mgnet_verify.errors import NotDecided, Violation
 from mgnet_verify.network import families  # noqa: F401, registers them
 from mgnet_verify.network.protocol import Forward
@@ -163,11 +164,11 @@ def _of_modules(model: nn.Module, form: str) -> Iterator[Execution]:
             yield Execution(name=f"recompute_{mode}", start=partial(_recomputing, mode), form=form)
     if hasattr(model, "set_grad_checkpointing"):
         yield Execution(name="grad_checkpointing", start=_checkpointing, form=form)
-    if _has_winograd(model, narrow=True):
+    if winograd_backend() != "aten" and has_winograd(model, policy_of_every_size()):
         yield Execution(name="winograd", start=_winograd, form=form)
     if _runtime(model, "folding") is not None:
         yield Execution(name="folded", start=partial(_folded, False), form=form, trains=False, changes=False)
-        if _has_winograd(model, narrow=False):
+        if has_winograd(model):
             yield Execution(name="folded_winograd", start=partial(_folded, True), form=form, trains=False, changes=False)
 
 
@@ -193,33 +194,16 @@ def _recording(network: nn.Module) -> Running:
 def _winograd(network: nn.Module) -> Running:
     """Every convolution is converted that can be, however narrow and however small the image."""
     package = _runtime(network, "convolution") or importlib.import_module("mgnet_models.runtime.convolution")
-    return Running(model=network, forward=package.use_winograd(network, _everywhere()))
+    return Running(model=network, forward=package.use_winograd(network, policy_of_every_size()))
 
 
 def _folded(winograd: bool, network: nn.Module) -> Running:
     folding: Any = _runtime(network, "folding")
     folded = folding.optimize_for_inference(network, winograd=winograd)
     for module in folded.modules():
-        if hasattr(module, "policy"):
-            module.policy = _everywhere()
+        if winograd and hasattr(module, "policy"):
+            module.policy = policy_of_every_size()
     return Running(model=folded, forward=folded)
-
-
-def _everywhere() -> Any:
-    from mgnet_kernels import Policy
-
-    return Policy(min_channels_float32=1, min_tiles_float32=1, min_channels_bfloat16=1, min_tiles_bfloat16=1)
-
-
-def _has_winograd(model: nn.Module, *, narrow: bool) -> bool:
-    """Whether some convolution would be converted: by the policy for every size, or by that of mgnet_kernels."""
-    if winograd_backend() == "aten":
-        return False
-    from mgnet_kernels import DEFAULT_POLICY, is_conv3x3
-
-    policy = _everywhere() if narrow else DEFAULT_POLICY
-    convolutions = [module for module in model.modules() if type(module) is nn.Conv2d and is_conv3x3(module)]
-    return any(policy.allows(torch.float32, one.in_channels, one.out_channels, 2**31) for one in convolutions)
 
 
 def _runtime(model: nn.Module, file: str) -> Any:
