@@ -85,7 +85,7 @@ class Certificate(Part):
     specification is of.
 
     `executions` names the ways of computing the network that were examined, such as "feature_form" and "residual_form", or
-    "forward" for a network with one way; `kernel_backend` is the build of mgnet-kernels that ran, None where none did.
+    "forward" for a network with one way, "recompute_full" or "folded"; `kernel_backend` is the build of mgnet-kernels that ran, None where none did.
     """
 
     schema_version: Literal[2] = 2
