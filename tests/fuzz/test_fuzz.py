@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from fuzz.framework import (
     run_examples,
     save_failure,
     shortened,
+    try_one,
 )
 from mgnet_records.errors import InputError
 
@@ -91,6 +93,11 @@ def test_a_refusal_that_is_not_one_readable_line_is_a_failure(message: str) -> N
 
     with pytest.raises(AssertionError):
         accepted(refused, refusal=ValueError)
+
+
+def test_an_input_that_takes_for_ever_is_a_failure() -> None:
+    with pytest.raises(AssertionError, match="no answer within 1 s"):
+        try_one(_of(lambda value: time.sleep(value)), 60, Tally(), patience=1.0)
 
 
 def test_another_error_than_the_expected_one_goes_through() -> None:

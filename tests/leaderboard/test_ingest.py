@@ -14,6 +14,7 @@ import pytest
 
 from mgnet_leaderboard.cli import main
 from mgnet_leaderboard.records.measured import Measured, first_of_each_seed, seed_run
+from mgnet_leaderboard.store.ingest import Findings, FinishedRun, cross_checked
 from mgnet_leaderboard.store.mlflow_check import MlflowStore
 from mgnet_records.errors import InputError
 from mgnet_records.run_result import RUN_RESULT, RecipePart
@@ -373,3 +374,48 @@ def test_a_recipe_of_which_fields_were_changed_keeps_its_plus(name: str, accepte
     else:
         with pytest.raises(ValueError, match="String should match pattern"):
             RecipePart.model_validate(values)
+
+
+def test_a_record_of_many_seeds_can_be_read_again_and_one_of_too_many_is_not_written(
+    tmp_path: Path, result: Callable[..., Json], rejected: Callable[..., str]
+) -> None:
+    def runs(name: str, seeds: range) -> Path:
+        for seed in seeds:
+            path = tmp_path / name / f"run{seed}" / "result.json"
+            path.parent.mkdir(parents=True)
+            unique = {"run_id": f"{seed + 1:032x}", "checkpoint_sha256": f"{seed + 1:064x}"}
+            path.write_text(json.dumps({**result(seed), **unique}), encoding="utf-8")
+        return tmp_path / name
+
+    records = tmp_path / "records"
+    assert main(["ingest", str(runs("a", range(300))), "--records", str(records)]) == 0
+    (path,) = records.rglob("*.json")
+    assert path.stat().st_size > 65_536
+    assert main(["ingest", str(tmp_path / "a"), "--records", str(records)]) == 0
+    before = path.read_bytes()
+    assert "has 1001 seeds, a record has at most 1000" in rejected("ingest", runs("b", range(300, 1001)), "--records", records)
+    assert path.read_bytes() == before
+
+
+def test_a_large_certificate_can_be_read_again(tmp_path: Path, report: Json, write: Callable[..., Path]) -> None:
+    (checked,) = report["properties"]
+    large = {**report, "properties": [{**checked, "name": f"duality {i}", "detail": "d" * 900} for i in range(150)]}
+    records = tmp_path / "records"
+    for _ in range(2):
+        assert main(["ingest", str(write("certificate.json", large)), "--records", str(records)]) == 0
+
+
+def test_a_damaged_link_to_mlflow_leaves_out_its_run_alone(
+    tmp_path: Path, result: Callable[..., Json], write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Findings(
+        runs=[FinishedRun(source=tmp_path / name, result=RUN_RESULT.validate_json(json.dumps(result()))) for name in "ab"]
+    )
+    write("a/mlflow.json", ["no run"])
+
+    class Store:
+        def fault_of(self, run_id: str, result: object) -> None:
+            raise AssertionError("no run was sent")
+
+    assert list(cross_checked(found, Store())) == []  # type: ignore[arg-type]
+    assert [line.split(": ")[0] for line in found.left_out] == [str(tmp_path / "a" / "mlflow.json"), str(tmp_path / "b")]

@@ -124,9 +124,9 @@ def test_a_run_that_nobody_can_repeat_is_rejected(
     assert reason in rejected("check", "--results", tmp_path / "head")
 
 
-def test_a_file_of_more_than_64_kilobytes_is_rejected(record: Path, rejected: Rejected) -> None:
-    record.write_text(record.read_text(encoding="utf-8") + " " * 65_536, encoding="utf-8")
-    assert "larger than 65536 bytes" in rejected("check", "--results", record.parents[1])
+def test_a_file_of_more_than_512_kilobytes_is_rejected(record: Path, rejected: Rejected) -> None:
+    record.write_text(record.read_text(encoding="utf-8") + " " * 524_288, encoding="utf-8")
+    assert "larger than 524288 bytes" in rejected("check", "--results", record.parents[1])
 
 
 def test_a_link_in_the_place_of_a_record_is_rejected(record: Path, rejected: Rejected) -> None:

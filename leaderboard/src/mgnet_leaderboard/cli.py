@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"mgnet-leaderboard: error: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except OSError as error:  # such as a folder that is not open to the user
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"mgnet-leaderboard: error: {_printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        return int(ExitCode.BAD_INPUT)
     return int(ExitCode.DONE)
 
 

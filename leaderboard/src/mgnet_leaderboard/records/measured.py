@@ -46,6 +46,8 @@ from mgnet_records.run_result import (
 )
 
 Contributor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$")]
+# Seeds of one identity, in one record.
+MOST_RUNS = 1_000
 Percent = Annotated[float, Field(ge=0, le=100)]
 # Everything that must be equal for two seeds to be comparable.
 IDENTITY = ("model", "model_args", "dataset", "recipe", "execution", "epochs", "commit", "dirty", "environment", "contributor")
@@ -97,7 +99,7 @@ class Measured(Part):
     environment: Environment
     contributor: Contributor | None
     link: HttpsLink | None
-    runs: Annotated[tuple[SeedRun, ...], Field(min_length=1, max_length=1000)]
+    runs: Annotated[tuple[SeedRun, ...], Field(min_length=1, max_length=MOST_RUNS)]
     summary: SeedSummary
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mgnet_leaderboard.records.measured import MOST_RUNS, Measured
 from mgnet_leaderboard.records.union import RECORD, Record, fault_if_committed, fault_of, path_of, schema_text, text_of
 from mgnet_leaderboard.store.evidence import gathered
 from mgnet_records.errors import InputError
 from mgnet_records.files import write_text
-from mgnet_records.strict_json import AUDIT_LIMIT, DOCUMENT_LIMIT, read_document
+from mgnet_records.strict_json import RECORD_LIMIT, read_document
 
 SCHEMA_FILE = "schema.json"
 FOLDERS = ("claims", "demo", "measured", "verified")
@@ -46,7 +47,7 @@ def read_placed(path: Path, folder: Path, *, committed: bool) -> Record:
     place = path.relative_to(folder).as_posix()
     if place.split("/")[0] not in FOLDERS or path.suffix != ".json":
         raise InputError(f"{path}: is no record; a results folder holds .json files in {', '.join(FOLDERS)}")
-    record = read_document(path, RECORD, limit=AUDIT_LIMIT if place.startswith("claims/") else DOCUMENT_LIMIT)
+    record = read_document(path, RECORD, limit=RECORD_LIMIT)
     fault = fault_of(record) or (fault_if_committed(record) if committed else None)
     if fault:
         raise InputError(f"{path}: {fault}")
@@ -74,7 +75,7 @@ def write_records(
     """
     records = list(records)
     for record in records:
-        if fault := fault_of(record):
+        if fault := fault_of(record) or _fault_of_size(record):
             raise InputError(f"{path_of(record)}: {fault}")
     together = {**standing, **{path_of(record): record for record in records}}.values()
     gathered(together if committed else (), together)
@@ -84,6 +85,14 @@ def write_records(
         path = into / path_of(record)
         (written if write_file(path, text_of(record)) else unchanged).append(path)
     return Written(written=tuple(written), unchanged=tuple(unchanged), left_out=tuple(left_out))
+
+
+def _fault_of_size(record: Record) -> str | None:
+    """Why the record could be written and never read again; None when it can be read."""
+    if isinstance(record, Measured) and len(record.runs) > MOST_RUNS:
+        return f"has {len(record.runs)} seeds, a record has at most {MOST_RUNS}; ingest fewer runs of one identity"
+    size = len(text_of(record).encode())
+    return f"has {size} bytes, a record has at most {RECORD_LIMIT}; ingest less of it" if size > RECORD_LIMIT else None
 
 
 def write_file(path: Path, text: str) -> bool:

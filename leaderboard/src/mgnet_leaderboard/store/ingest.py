@@ -19,7 +19,7 @@ from mgnet_records.certificate import Certificate, read_certificate
 from mgnet_records.demo import DualityDemo
 from mgnet_records.errors import InputError
 from mgnet_records.run_result import RESULT_FILE, RunResult, read_run_result
-from mgnet_records.strict_json import AUDIT_LIMIT, first_fault, read_document
+from mgnet_records.strict_json import RECORD_LIMIT, first_fault, read_document
 
 # What a trainer writes beside result.json.
 CERTIFICATE_FILE = "certificate.json"
@@ -66,7 +66,7 @@ def ingest(paths: Sequence[Path], into: Path, *, cross_check: str | None = None)
     for path in paths:
         _read(path, found)
     if cross_check is not None:
-        found.runs = list(_cross_checked(found, MlflowStore(cross_check)))
+        found.runs = list(cross_checked(found, MlflowStore(cross_check)))
     standing = read_standing(into)
     measured = _joined(found, standing)
     return write_records([*measured, *found.documents.values()], into, standing, left_out=found.left_out)
@@ -100,7 +100,7 @@ def _read(path: Path, found: Findings) -> None:
     elif path.name == RESULT_FILE:
         _read_run(path.parent, path, found)
     else:
-        document = read_document(path, INGESTIBLE, limit=AUDIT_LIMIT)
+        document = read_document(path, INGESTIBLE, limit=RECORD_LIMIT)
         if not isinstance(document, RunResult):
             found.add_document(path, document)
         elif fault := run_result.fault_of(document):
@@ -145,9 +145,14 @@ def _read_run(folder: Path, path: Path, found: Findings) -> None:
             found.left_out.append(str(error))
 
 
-def _cross_checked(found: Findings, store: MlflowStore) -> Iterator[FinishedRun]:
+def cross_checked(found: Findings, store: MlflowStore) -> Iterator[FinishedRun]:
+    """The runs of which MLflow has the same; one that was not sent is left out, one that differs raises InputError."""
     for run in found.runs:
-        run_id = mlflow_run_of(run.source)
+        try:
+            run_id = mlflow_run_of(run.source)
+        except InputError as error:
+            found.left_out.append(str(error))
+            continue
         if run_id is None:
             found.left_out.append(f"{run.source}: was not sent to MLflow; send it with mgnet-train sync")
         elif fault := store.fault_of(run_id, run.result):

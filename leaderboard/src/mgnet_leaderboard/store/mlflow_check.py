@@ -30,7 +30,7 @@ def mlflow_run_of(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(link.read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{link}: does not name a run of MLflow; send the run again with mgnet-train sync") from None
 
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from mgnet_leaderboard.store.contribution import check_contribution
 from mgnet_records.errors import InputError, shown
-from mgnet_records.strict_json import AUDIT_LIMIT
+from mgnet_records.strict_json import RECORD_LIMIT
 
 RESULTS = "leaderboard/results"
 PLAIN_FILE = "100644"
@@ -98,8 +98,8 @@ def _write(repository: Path, commit: str, into: Path) -> None:
         _require_plain(entry.mode, name)
         if PLACE.fullmatch(entry.path) is None:
             raise InputError(f"{name}: is no record; {RESULTS} holds folders of .json files")
-        if entry.size > AUDIT_LIMIT:
-            raise InputError(f"{name}: larger than {AUDIT_LIMIT} bytes, the limit of all records; give another file")
+        if entry.size > RECORD_LIMIT:
+            raise InputError(f"{name}: larger than {RECORD_LIMIT} bytes, the limit of all records; give another file")
     contents = _blobs(repository, [entry.blob for entry in entries])
     for entry in entries:
         path = into / entry.path.decode("ascii")

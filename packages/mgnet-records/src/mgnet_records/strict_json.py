@@ -13,10 +13,10 @@ from mgnet_records.errors import InputError, shown
 
 Value = TypeVar("Value")
 
-# Bytes. A run's result has 3 kB, a record of 30 seeds 12 kB; what is far larger is something else.
+# Bytes. A run's result has 3 kB; what is far larger is something else.
 DOCUMENT_LIMIT = 64 * 1024
-# Bytes, for the paper's 173 table rows in one file.
-AUDIT_LIMIT = 512 * 1024
+# Bytes, for the paper's 173 table rows in one file, a certificate in a record, or 1,000 seeds of one identity.
+RECORD_LIMIT = 512 * 1024
 
 
 def read_document(path: Path, adapter: TypeAdapter[Value], *, limit: int = DOCUMENT_LIMIT) -> Value:
