@@ -188,6 +188,10 @@ EXECUTIONS: dict[str, Callable[[MgNet], object]] = {
     "sublinear": lambda model: model.set_recompute("sublinear"),
     "checkpointing": lambda model: model.set_grad_checkpointing(),
 }
+# "sublinear" shares its code with checkpointing.
+every_execution = pytest.mark.parametrize(
+    "execution", [pytest.param(name, marks=pytest.mark.nightly) if name == "sublinear" else name for name in EXECUTIONS]
+)
 every_change = pytest.mark.parametrize("change", CHANGES)
 every_sigma = pytest.mark.parametrize("change", SIGMAS)
 needs_kernel = pytest.mark.skipif(winograd_backend() == "aten", reason="mgnet-kernels has no C code on this machine")
@@ -232,7 +236,7 @@ def require_equal(seen: dict[str, Tensor], wanted: dict[str, Tensor], tolerance:
 
 
 @every_change
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@every_execution
 @pytest.mark.parametrize("place, is_first", [("A", True), ("B", False)], ids=["A before", "B after"])
 def test_a_changed_convolution_trains_in_each_execution_as_without(change: str, place: str, execution: str, is_first: bool) -> None:
     how, refused, _ = CHANGES[change]
@@ -253,7 +257,7 @@ def test_a_changed_convolution_trains_in_each_execution_as_without(change: str, 
 
 @every_sigma
 @pytest.mark.parametrize("sigma", ["sigma_r", "sigma_u"])
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@every_execution
 def test_a_changed_sigma_trains_in_each_execution_as_without(change: str, sigma: str, execution: str) -> None:
     how, place = SIGMAS[change][0], f"grids.0.{sigma}.1"
     wanted = trained(apply(how, network(), place))
@@ -356,7 +360,7 @@ def test_a_network_that_cannot_be_counted_is_rejected_in_one_line() -> None:
         summary(network())
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@every_execution
 def test_no_images_give_no_images_in_each_execution(execution: str) -> None:
     model = network().eval()
     EXECUTIONS[execution](model)
@@ -365,7 +369,7 @@ def test_no_images_give_no_images_in_each_execution(execution: str) -> None:
     assert y.shape == (0, 3)
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@every_execution
 def test_the_meta_device_trains_in_each_execution(execution: str) -> None:
     model = network().to("meta")
     EXECUTIONS[execution](model)
