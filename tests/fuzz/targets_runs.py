@@ -45,9 +45,6 @@ def _config() -> dict[str, Any]:
     }
 
 
-_ORIGINALS: dict[str, bytes] = {}
-
-
 @cache
 def run() -> Path:
     """A run folder with every file that is read again, written once by this process."""
@@ -60,15 +57,17 @@ def run() -> Path:
     journal.end("KILLED", is_exact=True)
     journal.close()
     Checkpoints(folder, IDENTITY).save({"epoch": 1, "weights": torch.arange(8.0)})
-    for name in (CONFIG, JOURNAL, LAST):  # read before any target damages them
-        _ORIGINALS[name] = (folder / name).read_bytes()
     return folder
+
+
+@cache
+def _originals() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run().iterdir()}
 
 
 def original(name: str) -> bytes:
     """A file of the run as it was written."""
-    run()
-    return _ORIGINALS[name]
+    return _originals()[name]
 
 
 @st.composite
@@ -101,11 +100,12 @@ def run_config(content: bytes) -> None:
     """A config that is accepted has its digest, and every field that readers of it use."""
     from mgnet_train.tracking.metadata import dataset, describe, parameters, tags
 
+    sound = original(CONFIG)
     (run() / CONFIG).write_bytes(content)
     try:
         config = accepted(lambda: read_config(run()))
     finally:
-        (run() / CONFIG).write_bytes(original(CONFIG))
+        (run() / CONFIG).write_bytes(sound)
     assert _forged(config) == config
     for texts in (parameters(config), tags(config), dataset(config)):
         assert all(isinstance(text, str) for text in texts.values())
@@ -195,12 +195,12 @@ def run_offset_file(content: bytes) -> None:
 )
 def run_checkpoint(content: bytes) -> None:
     """A checkpoint is the one that was written, or is refused; nothing in it is executed."""
-    path = run() / LAST
+    path, sound = run() / LAST, original(LAST)
     path.write_bytes(content)
     try:
         state = accepted(lambda: Checkpoints(run(), IDENTITY).load())
     finally:
-        path.write_bytes(original(LAST))
+        path.write_bytes(sound)
     assert state is not None
     assert isinstance(state, dict)
     assert state["identity"] == IDENTITY

@@ -9,6 +9,8 @@ import pytest
 import timm
 import torch
 from hypothesis import given
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -109,6 +111,42 @@ def test_the_folded_network_goes_to_onnx_without_a_normalization(tmp_path: Path)
     session = onnxruntime.InferenceSession(tmp_path / "folded.onnx")
     seen = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     torch.testing.assert_close(torch.from_numpy(seen), folded(x), rtol=1e-4, atol=1e-5)
+
+
+class Batches(CalibrationDataReader):
+    """Images by which ONNX Runtime chooses the scales of activations."""
+
+    def __init__(self, name: str, images: Tensor) -> None:
+        self._batches = iter([{name: batch.numpy()} for batch in images.split(32)])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._batches, None)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
+def test_the_way_to_int8_of_the_readme_keeps_the_classes(tmp_path: Path) -> None:
+    model = timm.create_model("mgnet_2_2_c32_bl", pretrained=True).eval()
+    images = (torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 16 - 0.3) / 0.37
+    folded = optimize_for_inference(model, winograd=False)
+    batch = torch.export.Dim("batch")
+    torch.onnx.export(
+        folded,
+        (images[:8],),
+        tmp_path / "folded.onnx",
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=({0: batch},),
+        external_data=False,
+    )
+    name = onnxruntime.InferenceSession(tmp_path / "folded.onnx").get_inputs()[0].name
+    quantize_static(tmp_path / "folded.onnx", tmp_path / "int8.onnx", Batches(name, images[:256]), per_channel=True)
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx")
+    seen = torch.from_numpy(session.run(None, {name: images[256:512].numpy()})[0])
+    with torch.no_grad():
+        wanted = model(images[256:512])
+    assert (seen - wanted).norm() <= 0.05 * wanted.norm()
+    assert (seen.argmax(1) == wanted.argmax(1)).float().mean() >= 0.98
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * (tmp_path / "folded.onnx").stat().st_size
 
 
 def test_group_normalization_is_refused() -> None:

@@ -6,7 +6,9 @@ from torch import nn
 
 from mgnet_models import Dictionary, MlCsc, MsdCsc, ResCsc
 from mgnet_models.families.rescsc import ResCscBlock, Threshold
-from mgnet_models.families.sparse_coding import CodingLayer
+from mgnet_models.families.sparse_coding import CodingLayer, check_unfold
+from mgnet_models.nn.layers import conv
+from mgnet_models.notation import MAX_ITERATIONS
 
 
 @pytest.mark.parametrize("kernel, stride", [(3, 1), (4, 2), (2, 2), (3, 3), (4, 3), (5, 3), (7, 4)])
@@ -56,6 +58,22 @@ def test_a_coding_layer_starts_again_without_threshold_and_with_unit_step_and_ga
     assert layer.gain is not None
     assert [layer.c.tolist(), layer.b.tolist(), layer.gain.tolist()] == [[1.0], [0.0] * 3, [1.0] * 3]
     assert len(layer.norms) == 2  # the first step and one unfolding
+
+
+def test_numbers_of_steps_and_sizes_beyond_all_use_are_named() -> None:
+    check_unfold(0)
+    check_unfold(MAX_ITERATIONS)
+    for wrong in (-1, MAX_ITERATIONS + 1):
+        with pytest.raises(ValueError, match=f"^unfold={wrong} is no number of steps: use 0 for the feed-forward network"):
+            check_unfold(wrong)
+    with pytest.raises(ValueError, match=r"^unfold=1\.5 is no whole number$"):
+        check_unfold(1.5)
+    with pytest.raises(ValueError, match=r"^a dictionary of 65536 x 65536 x 3 x 3 has more than"):
+        Dictionary(65536, 65536, {"device": "meta"}, std=0.1)
+    with pytest.raises(ValueError, match=r"^a convolution of 65536 x 65536 x 3 x 3 has more than"):
+        conv(65536, 65536, kernel=3, dd={"device": "meta"})
+    with pytest.raises(ValueError, match=r"^stride=2 with an identity block"):
+        Dictionary(2, 3, {}, std=0.1, stride=2, identity=True)
 
 
 def test_the_block_that_does_not_correct_is_variant_b() -> None:

@@ -52,6 +52,27 @@ def test_all_feature_classes_agree_with_the_intermediates(family: str) -> None:
             torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-5, msg=feature_cls)
 
 
+@pytest.mark.parametrize("indices", [(0, 1, 2, 3, 4, 5), (-7,), ("0",), (0.0,)], ids=str)
+def test_a_grid_that_does_not_exist_is_no_feature(family: str, indices: tuple[object, ...]) -> None:
+    name, arguments = SMALL[family]
+    with pytest.raises(ValueError, match=r"out_indices=.*: there are \d grids, use 0 to \d") as error:
+        timm.create_model(name, **arguments, features_only=True, out_indices=indices)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("stem, depth, first", [("cifar", 3, 0), ("imagenet", 5, 2)], ids=["small images", "ImageNet stem"])
+def test_the_calls_of_a_segmentation_encoder_give_one_feature_for_each_halving(stem: str, depth: int, first: int) -> None:
+    """What TimmUniversalEncoder of segmentation_models_pytorch asks at its deepest: reductions first, then the grids by number."""
+    notation = "MgNet[1,1,1,1]-[4,5,6,7]-B^l"
+    reductions = timm.create_model("mgnet", notation=notation, stem=stem, features_only=True).feature_info.reduction()
+    assert reductions == [2 ** (index + first) for index in range(4)]
+    indices = tuple(range(depth + 1)) if first == 0 else tuple(range(depth - 1))
+    encoder = timm.create_model("mgnet", notation=notation, stem=stem, in_chans=2, features_only=True, out_indices=indices)
+    features = encoder(torch.randn(2, 2, 64, 64))
+    assert [64 // feature.shape[2] for feature in features] == reductions
+    assert [feature.shape[1] for feature in features] == encoder.feature_info.channels()
+
+
 def _renamed(whole: nn.Module, wrapped: nn.Module) -> dict[str, Tensor]:
     """The weights of the whole network under the names of the wrapped one, whichever way it was rewritten."""
     state = whole.state_dict()

@@ -30,12 +30,11 @@ from train.damages import DAMAGES, NOBODY
 FinalState = Callable[[Path], object]
 STOPPED = ("config.json", "journal.jsonl", "last.ckpt", "lock", "previous.ckpt", "state.json")
 FINISHED = (*STOPPED, "confusion.json", "model.safetensors", "result.json")
-SYNCED = (*FINISHED, "journal.offset", "mlflow.json", "uploader.lock", "uploader.log")
 CASES = [
     (kind, file, damage) for kind, files in (("stopped", STOPPED), ("finished", FINISHED)) for file in files for damage in DAMAGES
 ]
 # Made anew by every start, or no longer needed by a finished run: any content will do.
-_NO_EVIDENCE = {"lock", "state.json", "last.ckpt", "previous.ckpt", "uploader.log", "uploader.lock"}
+_NO_EVIDENCE = {"lock", "state.json", "last.ckpt", "previous.ckpt"}
 
 
 def _sample(cases: list[Any]) -> list[Any]:

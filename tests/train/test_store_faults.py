@@ -164,7 +164,7 @@ def breaks_and_heals(proxy: FaultProxy, folder: Path, fault: str, place: str, ti
 @pytest.mark.parametrize("fault", [one if one in QUICK else pytest.param(one, marks=pytest.mark.nightly) for one in FAULTS])
 def test_a_server_behind_a_fault_gets_all_of_a_run_once_it_answers_again(proxy: FaultProxy, folder: Path, fault: str) -> None:
     line = breaks_and_heals(proxy, folder, fault, "everything")
-    assert bool(line) == (fault != "twice")
+    assert line
     assert "\n" not in line
     assert len(line) < 620
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def twin(folder: Path, number: int, to: Path | None = None) -> Path:
     """Another run, with another run id and the same metrics."""
     other = to or folder.with_name(f"{folder.name}-{number}")
     other.mkdir(parents=True)
-    run_id = f"{number:032x}"
+    run_id = uuid.uuid5(uuid.NAMESPACE_URL, str(number)).hex  # zeros would count as a placeholder
     write_config(other, read_config(folder) | {"run_id": run_id})
     journal = Journal(other, run_id)
     for record in read_records(folder / JOURNAL, 0)[0]:

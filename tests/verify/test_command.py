@@ -51,6 +51,7 @@ def test_certify_accepts_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(target["checkpoint_sha256"]) == 64
 
 
+@pytest.mark.nightly
 def test_certify_accepts_a_notation_that_has_no_name() -> None:
     assert main(["certify", "MgNet[1,2]-[(3,2),(2,4)]-B^{l,i}"]) == 0
 

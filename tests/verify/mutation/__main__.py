@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 where a mutant survives that is not explained, or an explained one is killed."""
     parser = argparse.ArgumentParser(prog="python -m verify.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help="modules of mgnet_models (default: all but the catalogue)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of tests to try on a mutant (default: 20)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of tests to try on a mutant (default: 10)")
     parser.add_argument("--explained-seconds", type=float, default=3.0, help="the same for an explained mutant (default: 3)")
     parser.add_argument("--survivors", action="store_true", help="only mutants without a verdict, and those that survived")
     parser.add_argument("--sample", type=int, metavar="N", help="every N-th mutant alone")

@@ -9,10 +9,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -21,7 +23,10 @@ from verify.mutation.mutants import Mutant, modules, path_of
 
 @dataclass(frozen=True)
 class Measured:
-    """One test that passed: the seconds of processor time that it took, and the lines of each module that it ran."""
+    """One test that passed: the seconds of processor time that it took, and the lines of each module that it ran.
+
+    A line is known by a checksum of its text, and so found again where lines before it were added or left out.
+    """
 
     seconds: float
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -53,15 +58,18 @@ class Selection:
         As many as take `seconds` together: the more alike tests are, the less a further one notices. `first` is tried before
         all others, if there is such a test.
         """
-        tests = {test for line in mutant.lines for test in self._by_line.get((mutant.module, line), ())}
-        return self._in_order(tests, mutant, seconds, first)
+        lines = checksums(mutant.module)
+        tests = {test for line in mutant.lines for test in self._by_line.get((mutant.module, lines.get(line, 0)), ())}
+        return self._in_order(tests or self._of_any_line(mutant.module), mutant, seconds, first)
 
     def of_module(self, mutant: Mutant, seconds: float, *, first: str | None = None, files: int = 6) -> list[str]:
         """The same of all tests that run any line of the module, or of all where none does, in a few files: they are collected."""
-        tests = {test for (module, _), found in self._by_line.items() if module == mutant.module for test in found}
-        chosen = self._in_order(tests or set(self.measured), mutant, seconds, first)
+        chosen = self._in_order(self._of_any_line(mutant.module) or set(self.measured), mutant, seconds, first)
         kept = list(dict.fromkeys(_file(test) for test in chosen))[:files]
         return [test for test in chosen if _file(test) in kept]
+
+    def _of_any_line(self, module: str) -> set[str]:
+        return {test for (found_in, _), found in self._by_line.items() if found_in == module for test in found}
 
     def _in_order(self, tests: Iterable[str], mutant: Mutant, seconds: float, first: str | None) -> list[str]:
         by_function: dict[str, list[str]] = defaultdict(list)
@@ -114,7 +122,7 @@ class Measuring:
         finally:
             sys.settrace(None)
             if self._passed:
-                lines = {module: sorted(found) for module, found in self._lines.items()}
+                lines = {module: sorted(set(map(checksums(module).get, found)) - {None}) for module, found in self._lines.items()}
                 self.measured[item.nodeid] = Measured(time.process_time() - self._start, lines)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -135,8 +143,18 @@ class Measuring:
         return line
 
 
+@cache
+def checksums(module: str) -> dict[int, int]:
+    """Number of a line -> checksum of its text, for each line of a module."""
+    lines = path_of(module).read_text(encoding="utf-8").splitlines()
+    return {number: crc32(line.strip().encode()) for number, line in enumerate(lines, start=1)}
+
+
 class MeasuredFiles:
-    """What was measured of each test file, kept in one file for as long as the test file stays as it is."""
+    """What was measured of each test file, kept in one file for as long as the test file stays as it is.
+
+    It is a guide to the tests to try first. Start with an empty folder to measure anew what a change of the package moved.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -84,8 +84,8 @@ class Certificate(Part):
     `status` is "fail" where a property fails, else "not_decided" where one could not be decided, as for a network that no
     specification is of.
 
-    `executions` names the ways of computing the network that were examined, such as "feature_form" and "residual_form", or
-    "forward" for a network with one way; `kernel_backend` is the build of mgnet-kernels that ran, None where none did.
+    `executions` names the ways of computing the network that were examined, such as "feature_form", "recompute_full" and "folded",
+    or "forward" for a network with one way; `kernel_backend` is the build of mgnet-kernels that ran, None where none did.
     """
 
     schema_version: Literal[2] = 2

@@ -307,7 +307,7 @@ default_cfgs = generate_default_cfgs(
         for name in _PREACT
         for tag in (("in1k",) if name.startswith("imagenet") else SMALL_IMAGES)
     }
-    | {"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", paper=ALEXNET_PAPER)}
+    | {"imagenet_alexnet.in1k": model_cfg("in1k", first_conv="stem.0.conv", pool_size=(13, 13), paper=ALEXNET_PAPER)}
 )
 
 register_names(__name__, _PLAIN, _create_plain)

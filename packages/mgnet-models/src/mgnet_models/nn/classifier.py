@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from mgnet_models.nn.arguments import check_classes, check_pool
 from mgnet_models.notation import MAX_ITERATIONS
+from mgnet_records.errors import shown
 
 InitScheme = Literal["kaiming", "torch"]
 
@@ -198,13 +199,19 @@ class GridNetwork(Network):
 def feature_cfg(grids: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What timm's builder needs for `features_only`: all grids, each a module of its own.
 
-    `grids` is their number, or a list with an entry for each; the constructor, called later, refuses what is neither.
+    `grids` is their number, or a list with an entry for each; the constructor, called later, refuses what is neither. Raises
+    ValueError for a grid in `out_indices` that does not exist.
 
     Feature extraction by hooks runs the whole network instead: the state that a cut network ends with is a tuple, of
     which timm's hook wrapper asks the device.
     """
     count = len(grids) if isinstance(grids, Sized) else grids
     indices = tuple(range(min(count, MAX_ITERATIONS))) if isinstance(count, int) else (0,)
+    chosen = kwargs.get("out_indices")
+    if kwargs.get("features_only") and isinstance(chosen, (tuple, list)):
+        for index in chosen:
+            if not isinstance(index, int) or not -len(indices) <= index < len(indices):
+                raise ValueError(f"out_indices={shown(chosen)}: there are {len(indices)} grids, use 0 to {len(indices) - 1}")
     return {"out_indices": indices, "flatten_sequential": kwargs.get("feature_cls") != "hook"}
 
 
