@@ -157,7 +157,7 @@ def _in_the_iterations() -> Iterator[Defect]:
     yield Defect(
         name="paths dropped alike in all iterations",
         file="mgnet.grid",
-        old="list(islice(rates, nu))",
+        old="islice(rates, nu)",
         new="[drop_path_rate] * nu",
     )
 
@@ -196,7 +196,7 @@ def _in_the_network() -> Iterator[Defect]:
         old="ClassifierHead(notation.c_u[-1], num_classes",
         new="ClassifierHead(notation.c_u[-1], num_classes + 1",
     )
-    yield Defect(name="feature form on one grid", file="mgnet.model", old="list(self.grids)):", new="list(self.grids)[:1]):")
+    yield Defect(name="feature form on one grid", file="mgnet.model", old="self.grids):", new="list(self.grids)[:1]):")
     start = _END.removesuffix("\n        self.init_weights()")
     yield Defect(name="kernels as torch initializes them", file="mgnet.model", old=_END, new=start)
     for name, line in {
@@ -223,7 +223,7 @@ def _in_the_duality() -> Iterator[Defect]:
     yield Defect(name="the converted network in training", file=file, old=".train(mgnet.training)", new=".train()")
     yield Defect(name="u in the place of r", file=file, old="self.f_in(image)[1]", new="self.f_in(image)[0]")
     yield Defect(
-        name="A of the pre-act ResNet frozen", file=file, old="A.weight.requires_grad_(True)", new="A.weight.requires_grad_(False)"
+        name="A of the pre-act ResNet frozen", file=file, old="grid.A.requires_grad_(True)", new="grid.A.requires_grad_(False)"
     )
 
 
