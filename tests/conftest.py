@@ -6,6 +6,9 @@ the tests marked nightly too.
 
 import os
 import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +62,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_left_as_found() -> Iterator[None]:
+    """Of what the processes of later tests would inherit. Set up first, so that it looks after monkeypatch has undone its own."""
+    before = (dict(os.environ), Path.cwd(), list(sys.path))
+    yield
+    after = (dict(os.environ), Path.cwd(), list(sys.path))
+    for environment in (before[0], after[0]):
+        environment.pop("PYTEST_CURRENT_TEST", None)
+    assert after == before
 
 
 @pytest.fixture(autouse=True)

@@ -97,6 +97,7 @@ def test_a_script_imports_what_lies_beside_it_and_gets_its_own_arguments(
     )
     monkeypatch.setattr(sys, "argv", ["anything"])
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")  # which the command sets for the processes of the script
     arguments = [str(tmp_path / "script.py"), "--grids"]
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"beside the script {tmp_path} {arguments}\n"

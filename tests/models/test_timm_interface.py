@@ -192,6 +192,27 @@ def test_a_pruned_network_has_no_parameter_without_gradient(network: tuple[Netwo
     assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+@pytest.mark.parametrize("feature_cls", FEATURE_CLASSES)
+def test_features_of_a_finer_grid_leave_no_parameter_without_gradient(family: str, feature_cls: str) -> None:
+    """As torch's DistributedDataParallel demands, whatever timm's way of cutting; with one iteration a grid too."""
+    name, arguments = SMALL[family]
+    for changed in ({}, {"notation": "MgNet[1,1]-[4,6]-B^l"} if "notation" in arguments else {}):
+        model = timm.create_model(name, **(arguments | changed), features_only=True, feature_cls=feature_cls, out_indices=(0,))
+        features = model(torch.randn(2, 3, 17, 22))
+        (feature,) = features.values() if isinstance(features, dict) else features
+        feature.square().sum().backward()
+        assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_torchscript_takes_features_too(family: str) -> None:
+    name, arguments = SMALL[family]
+    model, x = timm.create_model(name, **arguments, features_only=True).eval(), torch.randn(2, 3, 17, 22)
+    expected, keys = model(x), list(model.state_dict())
+    for feature, wanted in zip(torch.jit.script(model)(x), expected, strict=True):
+        torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-5)
+    assert list(model.state_dict()) == keys
+
+
 def test_fx_traces_a_graph_for_any_size(network: tuple[Network, Tensor]) -> None:
     model, x = network
     traced = fx.symbolic_trace(model)

@@ -89,6 +89,8 @@ def test_a_script_runs_with_the_models_registered(
     script = tmp_path / "script.py"
     script.write_text(f"import sys, timm\nprint(sys.argv[1:], timm.is_model({NAME!r}), __name__)\n")
     monkeypatch.setattr(sys, "argv", ["anything"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")  # which the command sets for the processes of the script
     assert main([str(script), "--model", "x"]) == 0
     assert capsys.readouterr().out == "['--model', 'x'] True __main__\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,10 +17,11 @@ import torch
 from mgnet_models import table_rows
 from mgnet_records.audit import Audit
 from mgnet_records.datasets import DATA_SETS
-from mgnet_records.strict_json import DOCUMENT_LIMIT
+from mgnet_records.strict_json import DOCUMENT_LIMIT, RECORD_LIMIT
 from mgnet_records.table_rows import EXACT, ROUNDED, TRUNCATED, agrees, judge
 from mgnet_verify import audit
 from mgnet_verify.paper.audit import audit_lines, explanations
+from mgnet_verify.properties.gradients import HALF
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "leaderboard" / "results"
@@ -34,14 +36,16 @@ GENERATED = {"docs/DIGITS_STUDY.md"}
 # Constants of the code, by the documents that state them.
 CONSTANTS = {
     "leaderboard/README.md": {"0.95", "0.05"},
-    "leaderboard/CONTRIBUTING.md": {"64"},
+    "leaderboard/CONTRIBUTING.md": {"64", str(RECORD_LIMIT // 1024)},
+    "leaderboard/CHANGELOG.md": {str(RECORD_LIMIT // 1024)},
+    "docs/decisions/0013-what-runs-is-what-is-certified.md": {f"{-math.log2(HALF):.0f}"},
     "docs/glossary.md": {"0.95", "0.05"},
     "packages/mgnet-train/README.md": {"0.1"},
 }
 
 # Thousands, decimals, powers of ten, and numbers with a unit. Not: versions, equations in brackets, tables, and what is in
 # backticks or quoted.
-_UNITS = r"(?:%|s|ms|kB|MB|GB|MiB|seconds|minutes|hours|times|points|tests|pages)(?!\w)"
+_UNITS = r"(?:%|s|ms|kB|KiB|MB|GB|MiB|seconds|minutes|hours|times|points|tests|pages)(?!\w)"
 _FIGURE = re.compile(
     rf"(?<![\w.(/-])(?:\d{{1,3}}(?:,\d{{3}})+|\d+\.\d+(?:e-?\d+)?|\d+e-\d+|\d+(?= ?{_UNITS})|\d+(?= of (?:the )?\d))(?![\w)])"
 )

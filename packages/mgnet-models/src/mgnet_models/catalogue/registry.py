@@ -9,6 +9,8 @@ from typing import Any
 from timm.models import register_model
 from torch import nn
 
+from mgnet_models.nn.classifier import end_at_last_feature
+
 _NAMES: list[str] = []
 
 
@@ -29,7 +31,9 @@ def register_names(module: str, names: Iterable[str], create: Callable[..., nn.M
 
 def _entry(module: str, name: str, create: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     def entry(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return create(name, pretrained, **kwargs)
+        model = create(name, pretrained, **kwargs)
+        end_at_last_feature(model)
+        return model
 
     entry.__name__ = entry.__qualname__ = name
     entry.__module__ = module

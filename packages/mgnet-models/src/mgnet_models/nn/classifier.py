@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from timm.layers import ClassifierHead, get_device_dtype
+from timm.models import FeatureDictNet, FeatureHookNet, FeatureListNet
 from torch import Tensor, fx, nn
 
 from mgnet_models.nn.arguments import check_classes, check_pool
@@ -191,9 +192,19 @@ class GridNetwork(Network):
 
     def _end_at_last_grid(self) -> None:
         """Nothing reads the residual at the end of the last grid: leave out what would compute it."""
-        last = cast(Any, self.grids[-1])
-        last.last = True
-        last.freeze_unread()
+        _end_at(self.grids[-1])
+
+
+def _end_at(grid: nn.Module) -> None:
+    last = cast(Any, grid)
+    last.last = True
+    last.freeze_unread()
+
+
+class GridFeatures(FeatureListNet):
+    """What `features_only=True` gives: the features of the chosen grids, finest first. TorchScript gets it as it gets a network."""
+
+    __prepare_scriptable__: ClassVar[Callable[..., fx.GraphModule]]
 
 
 def feature_cfg(grids: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +223,18 @@ def feature_cfg(grids: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         for index in chosen:
             if not isinstance(index, int) or not -len(indices) <= index < len(indices):
                 raise ValueError(f"out_indices={shown(chosen)}: there are {len(indices)} grids, use 0 to {len(indices) - 1}")
-    return {"out_indices": indices, "flatten_sequential": kwargs.get("feature_cls") != "hook"}
+    return {"out_indices": indices, "flatten_sequential": kwargs.get("feature_cls") != "hook", "feature_cls": GridFeatures}
+
+
+def end_at_last_feature(model: nn.Module) -> None:
+    """Leave out of a feature extractor what only later grids would read: a parameter without gradient stops DDP.
+
+    A network itself, which ends at its last grid, stays as it is.
+    """
+    if isinstance(model, FeatureHookNet) and isinstance(body := model["body"], Network):
+        body.prune_intermediate_layers([info["index"] for info in model.feature_info.get_dicts(keys=["index"])])
+    elif isinstance(model, FeatureDictNet) and hasattr(last := list(model.values())[-1], "freeze_unread"):
+        _end_at(last)
 
 
 def _take_indices(count: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:

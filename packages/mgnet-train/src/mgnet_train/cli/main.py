@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,11 +13,12 @@ from typing import Any
 from mgnet_records.errors import ExitCode, InputError
 from mgnet_train.cli import doctor, evaluate, fit, landscape, recipes, reproduce, status, study, sync, ui
 from mgnet_train.errors import StoppedError
+from mgnet_train.streams import mute, open_standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input is one line on standard error and an exit code that is not 0."""
-    _open_standard_streams()
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _ended(parsed.command, f"{where}{error.strerror or error}", ExitCode.FAILED)
     else:
         return code
-    from mgnet_train.runs.progress import mute
-
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -52,17 +50,6 @@ def _ended(command: str, message: str, code: ExitCode) -> int:
     with suppress(OSError):  # standard error may be gone with the terminal
         print(f"mgnet-train {command}: {message}", file=sys.stderr, flush=True)
     return int(code)
-
-
-def _open_standard_streams() -> None:
-    """Where a process was started with closed streams, give it empty ones: files would take their numbers."""
-    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, flags)  # takes the lowest free number, which is this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for the process
 
 
 def _joined(words: Sequence[str]) -> list[str]:
