@@ -287,12 +287,13 @@ def test_options_of_sbatch_without_tasks_are_rejected(capsys: pytest.CaptureFixt
 
 def test_a_folder_whose_name_no_script_can_hold_is_rejected() -> None:
     with pytest.raises(InputError, match="cannot be written in an sbatch script"):
-        array_script(["true"], tasks=1, cpus=1, gpu=False, folder=Path("/tmp/a\n#SBATCH --exclusive"))
+        array_script(["true"], tasks=1, cpus=1, gpu=False, folder=Path("runs/a\n#SBATCH --exclusive"))
 
 
-def test_paths_that_are_no_text_are_printed_as_they_are(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["reproduce", "v2/table2", "--sbatch", "1", "--runs", os.fsdecode(b"/tmp/\xff")]) == 0
-    assert b"--runs '/tmp/\xff'" in capfdbinary.readouterr().out
+def test_paths_that_are_no_text_are_printed_as_they_are(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    runs = os.fsencode(tmp_path) + b"/\xff"
+    assert main(["reproduce", "v2/table2", "--sbatch", "1", "--runs", os.fsdecode(runs)]) == 0
+    assert b"--runs '" + runs + b"'" in capfdbinary.readouterr().out
 
 
 def test_an_abbreviated_option_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
