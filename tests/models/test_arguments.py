@@ -46,7 +46,7 @@ BAD: dict[str, list[Any]] = {
     "preact": ["no", 1],
     "normalize": ["no", 0],
     "fista": ["no", 0],
-    "transfer_linear": ["no", 0],
+    "transfer_sigma": ["no", 0],
     "batch_norm": ["no", 0],
     "bottleneck": ["no", 0],
     "pursuit": ["nonsense", 3],

@@ -47,10 +47,11 @@ def test_a_folded_network_runs_the_convolutions_of_the_residual_form_and_no_norm
     [
         {"stem": "imagenet"},
         {"act_layer": "gelu"},
-        {"transfer_linear": True, "transfer_kernel": 1},
+        {"transfer_sigma": "none", "transfer_kernel": 1},
+        {"transfer_sigma": "norm"},
         {"drop_rate": 0.5, "drop_path_rate": 0.5},
     ],
-    ids=["ImageNet stem", "GELU", "linear 1x1 transfers", "dropout"],
+    ids=["ImageNet stem", "GELU", "linear 1x1 transfers", "normalized transfers", "dropout"],
 )
 def test_the_networks_options_are_folded_too(options: dict[str, Any]) -> None:
     model = network(dtype=torch.float64, **options)

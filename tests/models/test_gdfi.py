@@ -1,6 +1,6 @@
 """GDFI: the 16 schemes are Algorithm 3, and the linear one with the sigma B sigma smoother is MgNet."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import timm
@@ -11,16 +11,24 @@ from torch import Tensor
 
 from mgnet_models import GDFI, MgNet, Notation
 from mgnet_models.families.gdfi import DEFAULT_SIZE, FORMS, GDFI_NAMES
-from mgnet_models.nn.layers import MapForm
+from mgnet_models.nn.layers import MapForm, TransferSigma
 from models.conversions import assert_converts
 from models.strategies import NOTATIONS, disturb_norms, grids_of
+
+TRANSFER_SIGMAS: tuple[TransferSigma, ...] = get_args(TransferSigma)
 
 
 @st.composite
 def schemes(draw: st.DrawFn) -> tuple[GDFI, Tensor]:
     torch.manual_seed(draw(st.integers(0, 2**31)))
     model = GDFI(
-        draw(st.sampled_from(FORMS)), draw(st.sampled_from(FORMS)), draw(NOTATIONS), num_classes=3, dtype=torch.float64
+        draw(st.sampled_from(FORMS)),
+        draw(st.sampled_from(FORMS)),
+        draw(NOTATIONS),
+        num_classes=3,
+        transfer_kernel=draw(st.sampled_from((3, 1))),
+        transfer_sigma=draw(st.sampled_from(TRANSFER_SIGMAS)),
+        dtype=torch.float64,
     ).eval()
     disturb_norms(model)
     size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))

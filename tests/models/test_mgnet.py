@@ -151,10 +151,11 @@ def test_a_configuration_of_the_tables_is_a_name_and_one_of_no_table_is_none() -
     "options, parameters",
     [
         ({"transfer_kernel": 1}, 5_156_196),  # six 3x3 kernels become 1x1
-        ({"transfer_linear": True}, 8_301_924 - 3 * 2 * 2 * 256),  # six BatchNorms go
-        ({"transfer_kernel": 1, "transfer_linear": True}, 5_156_196 - 3 * 2 * 2 * 256),
+        ({"transfer_sigma": "norm"}, 8_301_924),
+        ({"transfer_sigma": "none"}, 8_301_924 - 3 * 2 * 2 * 256),  # six BatchNorms go
+        ({"transfer_kernel": 1, "transfer_sigma": "none"}, 5_156_196 - 3 * 2 * 2 * 256),
     ],
-    ids=["1x1", "linear", "linear 1x1"],
+    ids=["1x1", "normalized", "linear", "linear 1x1"],
 )
 def test_transfers_as_the_text_prints_them_have_their_exact_counts(options: dict[str, Any], parameters: int) -> None:
     model = timm.create_model(NAME, num_classes=100, device="meta", **options)
@@ -163,6 +164,6 @@ def test_transfers_as_the_text_prints_them_have_their_exact_counts(options: dict
 
 def test_both_forms_agree_with_the_transfers_of_the_text() -> None:
     notation = "MgNet[2,1,2]-[(4,3),(5,6),(3,3)]-B^l"
-    model = timm.create_model("mgnet", notation=notation, transfer_kernel=1, transfer_linear=True, dtype=torch.float64)
+    model = timm.create_model("mgnet", notation=notation, transfer_kernel=1, transfer_sigma="none", dtype=torch.float64)
     x = torch.randn(2, 3, 11, 9, dtype=torch.float64)
     torch.testing.assert_close(model(x), model.forward_feature_form(x), rtol=1e-10, atol=1e-10)

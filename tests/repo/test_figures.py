@@ -142,7 +142,7 @@ def _facts() -> dict[str, Any]:
     mgnets, mgnet_rows = _fits("mgnet_")
     shared, shared_rows = _fits("mg(?:preact)?resnet", end="_bl")
     to_the_letter = (
-        _fits("mgnet_", transfer_kernel=1, transfer_linear=True)[0] + _fits("mg(?:preact)?resnet", end="_bl", pooling_B="text")[0]
+        _fits("mgnet_", transfer_kernel=1, transfer_sigma="none")[0] + _fits("mg(?:preact)?resnet", end="_bl", pooling_B="text")[0]
     )
     return {
         "rows": len(_committed().rows),
@@ -154,7 +154,7 @@ def _facts() -> dict[str, Any]:
         "truncated": sum(verdict in (EXACT, TRUNCATED) for verdict in verdicts),
         "mgnets": mgnets,
         "mgnet_rows": mgnet_rows,
-        "no_norms": _fits("mgnet_", transfer_linear=True)[0],
+        "no_norms": _fits("mgnet_", transfer_sigma="none")[0],
         "one_by_one": _fits("mgnet_", transfer_kernel=1)[0],
         "shared": shared,
         "shared_rows": shared_rows,

@@ -64,7 +64,7 @@ def pool() -> tuple[Case, ...]:
             in_chans=shape[1],
             num_classes=2,
             transfer_kernel=kernel,
-            transfer_linear=linear,
+            transfer_sigma="none" if linear else "norm_act",
             example=Example(seed=seed, shape=shape, amplitude=(3, 2**12 + 1, 2**24 + 1)[seed % 3]),
         )
         for seed, (notation, stem, kernel, linear, shape) in enumerate(rows)

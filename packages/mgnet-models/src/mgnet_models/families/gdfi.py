@@ -19,7 +19,7 @@ from mgnet_models.mgnet.grid import Grid, SmoothingGrid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
 from mgnet_models.nn.arguments import check_common, check_rates
 from mgnet_models.nn.classifier import GridNetwork, feature_cfg
-from mgnet_models.nn.layers import DeviceDtype, MapForm, NormAct, make_norm_act, sigma_after, sigma_before
+from mgnet_models.nn.layers import DeviceDtype, MapForm, NormAct, TransferSigma, make_norm_act, sigma_after, sigma_before
 from mgnet_models.notation import Notation, StemKind
 
 FORMS: tuple[MapForm, ...] = get_args(MapForm)
@@ -92,13 +92,14 @@ class GDFI(GridNetwork):
     """Solve A(u) = f by u + B(f - A(u)) on each grid, with A and B of the forms (4.15).
 
     `form_A` and `form_B` are "lin" (K *), "pre" (K * sigma), "post" (sigma K *) or "both" (sigma K * sigma), where sigma is
-    BatchNorm and ReLU. `notation` gives iterations, channels and sharing of B as for MgNet; its default, the BatchNorms
-    inside A and the sigma of the transfers (MgNet's) are choices of this project, since no source gives them. With linear A
-    and form "both" of B this is MgNet. Linear schemes run in the residual form, which is the same function; for nonlinear
-    A no such form exists and A is evaluated on u.
+    BatchNorm and ReLU. `notation` gives iterations, channels and sharing of B as for MgNet; its default and the BatchNorms
+    inside A are choices of this project, since no source gives them. `transfer_sigma` is what follows Pi and R: "none" is
+    (4.11) and (4.12) as printed, "norm" adds BatchNorm; the default "norm_act" adds BatchNorm and ReLU as the released MgNet has
+    them, because with linear A and form "both" of B this is MgNet. Linear schemes run in the residual form, which is the same
+    function; for nonlinear A no such form exists and A is evaluated on u.
 
-    Image (b, in_chans, h, w) to logits (b, num_classes). Raises ValueError for an unknown form, notation, stem, norm or
-    activation.
+    Image (b, in_chans, h, w) to logits (b, num_classes). Raises ValueError for an unknown form, sigma, notation, stem,
+    norm or activation.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class GDFI(GridNetwork):
         num_classes: int = 1000,
         global_pool: str = "avg",
         stem: StemKind = "cifar",
+        transfer_kernel: int = 3,
+        transfer_sigma: TransferSigma = "norm_act",
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         act_layer: str | Callable[..., nn.Module] = "relu",
         drop_rate: float = 0.0,
@@ -129,7 +132,15 @@ class GDFI(GridNetwork):
         grid = linear if form_A == "lin" else partial(NonlinearGrid, form_A=form_A, form_B=form_B)
         super().__init__(
             stem=Stem(in_chans, notation.c_u[0], notation.c_f[0], stem, norm_act, dd),
-            grids=chain_of_grids(grid, notation, norm_act, dd, drop_path_rate=drop_path_rate),
+            grids=chain_of_grids(
+                grid,
+                notation,
+                norm_act,
+                dd,
+                drop_path_rate=drop_path_rate,
+                transfer_kernel=transfer_kernel,
+                transfer_sigma=transfer_sigma,
+            ),
             head=ClassifierHead(notation.c_u[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
             in_chans=in_chans,
             num_classes=num_classes,

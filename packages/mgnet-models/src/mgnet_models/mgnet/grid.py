@@ -13,7 +13,17 @@ from timm.layers import DropPath, calculate_drop_path_rates
 from torch import Tensor, nn
 
 from mgnet_models.mgnet.transfer import Transfer
-from mgnet_models.nn.layers import DeviceDtype, MapForm, NormAct, conv, sigma_after, sigma_before
+from mgnet_models.nn.arguments import check_sizes
+from mgnet_models.nn.layers import (
+    DeviceDtype,
+    MapForm,
+    NormAct,
+    TransferSigma,
+    conv,
+    sigma_after,
+    sigma_before,
+    transfer_sigma_factory,
+)
 from mgnet_models.notation import Notation
 
 
@@ -103,15 +113,15 @@ def chain_of_grids(
     dd: DeviceDtype,
     *,
     drop_path_rate: float,
-    transfer_kernel: int = 3,
-    transfer_linear: bool = False,
+    transfer_kernel: int,
+    transfer_sigma: TransferSigma,
 ) -> list[nn.Module]:
     """The grids that the notation asks for, from fine to coarse, each but the first with its transfer."""
+    check_sizes(transfer_kernel=transfer_kernel)
     c_u, c_f = notation.c_u, notation.c_f
     rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
-    transfers = [
-        Transfer(u, f, norm_act, dd, kernel=transfer_kernel, linear=transfer_linear) for u, f in zip(pairwise(c_u), pairwise(c_f))
-    ]
+    make_sigma = transfer_sigma_factory(transfer_sigma, norm_act)
+    transfers = [Transfer(u, f, make_sigma, dd, kernel=transfer_kernel) for u, f in zip(pairwise(c_u), pairwise(c_f))]
     return [
         make_grid(
             nu,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from mgnet_models.mgnet.grid import Grid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
 from mgnet_models.mgnet.transfer import Transfer
-from mgnet_models.nn.arguments import check_common, check_flags, check_rates, check_sizes
+from mgnet_models.nn.arguments import check_common, check_rates
 from mgnet_models.nn.classifier import GridNetwork
-from mgnet_models.nn.layers import make_norm_act
+from mgnet_models.nn.layers import TransferSigma, make_norm_act
 from mgnet_models.notation import Notation, StemKind
 
 
@@ -23,8 +23,11 @@ class MgNet(GridNetwork):
     `forward` runs the residual form: it carries (u, r) with r = f - A * u and never evaluates A on u. The feature form of
     Algorithm 2 is `forward_feature_form`; both compute the same function (Theorem 4.1).
 
+    `transfer_sigma` is what follows Pi and R: "norm_act" (BatchNorm and ReLU, the released code), "norm" (BatchNorm alone) or
+    "none" (linear, as the text prints them); `transfer_kernel` is 3 (the released code) or 1 (the text).
+
     Image (b, in_chans, h, w), floating point, to logits (b, num_classes). Raises ValueError for malformed notation and
-    for an unknown stem, norm or activation.
+    for an unknown stem, sigma, norm or activation.
     """
 
     set_recompute: ClassVar[Callable[..., None]]  # given by mgnet_models.runtime
@@ -37,7 +40,7 @@ class MgNet(GridNetwork):
         global_pool: str = "avg",
         stem: StemKind = "cifar",
         transfer_kernel: int = 3,
-        transfer_linear: bool = False,
+        transfer_sigma: TransferSigma = "norm_act",
         norm_layer: str | Callable[..., nn.Module] = "batchnorm2d",
         act_layer: str | Callable[..., nn.Module] = "relu",
         drop_rate: float = 0.0,
@@ -47,8 +50,6 @@ class MgNet(GridNetwork):
     ) -> None:
         check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
         check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
-        check_sizes(transfer_kernel=transfer_kernel)
-        check_flags(transfer_linear=transfer_linear)
         notation = Notation.of(notation)
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
@@ -61,7 +62,7 @@ class MgNet(GridNetwork):
                 dd,
                 drop_path_rate=drop_path_rate,
                 transfer_kernel=transfer_kernel,
-                transfer_linear=transfer_linear,
+                transfer_sigma=transfer_sigma,
             ),
             head=ClassifierHead(notation.c_u[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd),
             in_chans=in_chans,
@@ -71,6 +72,8 @@ class MgNet(GridNetwork):
         )
         self.notation = notation
         self.stem_kind = stem
+        self.transfer_kernel = transfer_kernel
+        self.transfer_sigma = transfer_sigma
         self.recompute = "none"  # the mode that set_recompute chose
         self.init_weights()
 

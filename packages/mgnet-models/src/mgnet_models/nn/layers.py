@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from timm.layers import get_act_layer, get_norm_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 DeviceDtype = dict[str, Any]
-NormAct = Callable[[int], nn.Module]
+NormAct = Callable[..., nn.Module]
 MAX_KERNEL = 2**27  # weights of one convolution; the largest layer of VGG has 2**26.6
 MapForm = Literal["lin", "pre", "post", "both"]  # K *, K * sigma, sigma K *, sigma K * sigma: (4.15)
+TransferSigma = Literal["none", "norm", "norm_act"]  # nothing, normalization alone, normalization and activation
 
 
 def check_weights(name: str, *shape: int) -> None:
@@ -91,6 +92,15 @@ def _known(
     if found is None:
         raise ValueError(f"{argument}={layer!r} is unknown to timm: use {examples}")
     return found
+
+
+def transfer_sigma_factory(kind: TransferSigma, norm_act: NormAct) -> NormAct:
+    """The factory of what follows Pi and R. Raises ValueError for an unknown kind."""
+    if kind not in get_args(TransferSigma):
+        raise ValueError(f"transfer_sigma={kind!r} is unknown: use one of {', '.join(get_args(TransferSigma))}")
+    if kind == "none":
+        return lambda _: nn.Identity()
+    return norm_act if kind == "norm_act" else partial(norm_act, apply_act=False)
 
 
 def sigma_before(form: MapForm, channels: int, norm_act: NormAct) -> nn.Module:

@@ -112,14 +112,14 @@ def _with_one_more_grid(model: MgNet) -> MgNet:
     """The network with an untrained grid after its last one, so that it computes r^{J,nu}, which nothing reads otherwise."""
     notation = model.notation
     longer = replace(notation, nu=(*notation.nu, 1), c_u=(*notation.c_u, 1), c_f=(*notation.c_f, 1))
-    theta, transfer = cast(nn.Conv2d, model.stem.theta), view_of(model).grids[-1].transfer
+    theta = cast(nn.Conv2d, model.stem.theta)
     extended = MgNet(
         longer,
         in_chans=theta.in_channels,
         num_classes=1,
         stem=model.stem_kind,
-        transfer_kernel=3 if transfer is None else int(transfer.Pi.kernel_size[0]),
-        transfer_linear=transfer is not None and isinstance(transfer.sigma_Pi, nn.Identity),
+        transfer_kernel=model.transfer_kernel,
+        transfer_sigma=model.transfer_sigma,
     )
     weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head.")}
     extended.load_state_dict(weights, strict=False)

@@ -7,9 +7,8 @@ from typing import Any
 from torch import nn
 
 from mgnet_models.nn.layers import MapForm
-from mgnet_models.notation import StemKind
 from mgnet_verify.counts.closed_form.mgnet import Shape
-from mgnet_verify.network.protocol import NetworkView, grid_view, sigma_of, tensors_of
+from mgnet_verify.network.protocol import NetworkView, grid_view, shape_of, sigma_of, tensors_of
 from mgnet_verify.specification import NetTensors, Normalization, Sigma
 from mgnet_verify.specification.algorithm3 import MapTensors
 
@@ -62,8 +61,7 @@ def _sigmas_around_A(grid: Any) -> MapTensors:
 
 def gdfi_shape(model: Any) -> Shape:
     """The arguments of the closed forms that the notation leaves open, read off the network."""
-    stem: StemKind = "imagenet" if isinstance(model.stem.R_max, nn.MaxPool2d) else "cifar"
-    return Shape(in_chans=model.stem.theta.in_channels, num_classes=int(model.num_classes), stem=stem)
+    return shape_of(model, gdfi_view(model))
 
 
 def map_forms(model: Any) -> tuple[MapForm, MapForm]:

@@ -200,12 +200,14 @@ def sigma_of(module: nn.Module) -> Sigma:
         return Sigma(relu=False)
     if isinstance(module, nn.ReLU):
         return Sigma()
-    if not isinstance(module, nn.BatchNorm2d) or not isinstance(getattr(module, "act", nn.ReLU()), nn.ReLU):
+    act = getattr(module, "act", nn.ReLU())
+    if not isinstance(module, nn.BatchNorm2d) or not isinstance(act, (nn.ReLU, nn.Identity)):
         raise InputError(f"sigma is {_described(module)}: the specification knows BatchNorm2d with ReLU, ReLU, Identity")
     if module.running_mean is None or module.running_var is None:
         raise InputError("sigma has no running statistics: the specification needs track_running_stats=True")
     ones = np.ones(module.num_features)
     return Sigma(
+        relu=isinstance(act, nn.ReLU),
         normalization=Normalization(
             weight=ones if module.weight is None else array(module.weight),
             bias=0 * ones if module.bias is None else array(module.bias),
@@ -214,7 +216,7 @@ def sigma_of(module: nn.Module) -> Sigma:
             eps=module.eps,
             momentum=0.1 if module.momentum is None else module.momentum,
             trained=module.weight is not None,
-        )
+        ),
     )
 
 

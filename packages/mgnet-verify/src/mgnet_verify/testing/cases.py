@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from hypothesis import assume
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mgnet_models import MgNet, Notation
+from mgnet_models.nn.layers import TransferSigma
 from mgnet_models.notation import StemKind
 from mgnet_verify.check.example import Example, ExampleResult
 from mgnet_verify.check.integer_weights import AMPLITUDES
@@ -30,7 +31,7 @@ class Case:
     in_chans: int
     num_classes: int
     transfer_kernel: int
-    transfer_linear: bool
+    transfer_sigma: TransferSigma
     example: Example
 
     def model(self, network: Network = MgNet) -> nn.Module:
@@ -42,11 +43,11 @@ class Case:
             num_classes=self.num_classes,
             stem=self.stem,
             transfer_kernel=self.transfer_kernel,
-            transfer_linear=self.transfer_linear,
+            transfer_sigma=self.transfer_sigma,
         ).eval()
 
     def __str__(self) -> str:
-        transfer = f"{self.transfer_kernel}x{self.transfer_kernel}{' linear' if self.transfer_linear else ''} transfers"
+        transfer = f"{self.transfer_kernel}x{self.transfer_kernel} transfers with sigma {self.transfer_sigma}"
         return f"{self.notation}, {self.stem} stem, {transfer}, {self.num_classes} classes, {self.example}"
 
 
@@ -60,7 +61,7 @@ def notations(draw: st.DrawFn, *, grids: int = 3, iterations: int = 3, channels:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Any notation, both stems, odd and rectangular images down to the smallest, both transfers, batch 1, all amplitudes."""
+    """Any notation, both stems, odd and rectangular images down to the smallest, all transfers, batch 1, all amplitudes."""
     notation = draw(notations())
     stem = draw(st.sampled_from(("cifar", "imagenet")))
     smallest = 2 ** (len(notation.nu) - 1 + (2 if stem == "imagenet" else 0))
@@ -77,7 +78,7 @@ def cases(draw: st.DrawFn) -> Case:
         in_chans=in_chans,
         num_classes=draw(st.integers(1, 4)),
         transfer_kernel=draw(st.sampled_from((3, 1))),
-        transfer_linear=draw(st.booleans()),
+        transfer_sigma=draw(st.sampled_from(get_args(TransferSigma))),
         example=example,
     )
 
