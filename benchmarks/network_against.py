@@ -14,7 +14,14 @@ from typing import Any
 
 from benchmarks.against import CLOCKS, answers, in_turns, keep_memory, ratios, spread, two_sides
 
-_WORK = ("training step", "training step bf16", "folded inference", "folded inference bf16", "folded inference, batch 1")
+_WORK = (
+    "training step",
+    "training step bf16",
+    "folded inference",
+    "folded inference bf16",
+    "folded inference, batch 1",
+    "folded inference, batch 1, first",
+)
 
 
 def main() -> None:
@@ -87,12 +94,15 @@ def _prepared(side: str, work: str, channels: int, batch: int) -> Callable[[], A
     labels = torch.randint(100, (batch,))
     if work.startswith("folded"):
         folded = models.optimize_for_inference(network.eval())
+        # The other process takes the caches: one image alone would be the first of a program, 20 are a program that serves.
+        repeats = 20 if batch == 1 and "first" not in work else 1
         if "bf16" in work:
             folded, images = folded.bfloat16(), images.bfloat16()
 
         def infer() -> None:
             with torch.inference_mode():
-                folded(images)
+                for _ in range(repeats):
+                    folded(images)
 
         return infer
     network = network.to(memory_format=torch.channels_last).train()
