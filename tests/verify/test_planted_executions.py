@@ -45,6 +45,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("plain20", {"convolutions": (1, 2), "channels": (4, 6), "num_classes": 3}),
     "vgg": ("cifar_vgg19_bn", {"widths": ((4, 4), (5,)), "kernels": (3, 3), "num_classes": 3}),
     "rescsc": ("rescsc20", {"blocks": (1, 2), "channels": (4, 6), "num_classes": 3}),
+    "rescsc fista": ("rescsc20", {"blocks": (1, 1), "channels": (4, 6), "num_classes": 3, "unfold": 2, "fista": True}),
     "msdcsc": ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 3, "stem_channels": 4, "num_classes": 3}),
     "mlcsc": ("mlcsc", {"coding": (3, 4), "plain": ((5,), (4,)), "num_classes": 3}),
 }
@@ -402,6 +403,20 @@ def _of_families() -> Iterator[Defect]:
         "skip",
         when(lambda s, u: u.shape[-1] % 2 == 0 and s.stride == 2, lambda u: u.flip(3)),
     )
+    yield Defect(
+        "Res-CSC takes its unfoldings with the first normalization",
+        "rescsc fista",
+        ResCscBlock,
+        "step",
+        instead(lambda right, s, t, u, f: right(s, 0, u, f)),
+    )
+    yield Defect(
+        "Res-CSC unfolds the code of D1 without its step in training",
+        "rescsc fista",
+        ResCscBlock,
+        "code",
+        instead(_without_step),
+    )
     yield Defect("Res-CSC's step c has no gradient", "rescsc", ResCscBlock, "forward", instead(_without_gradient_of_c))
     yield Defect(
         "a dictionary's transpose has no gradient", "msdcsc", Dictionary, "synthesis", when(lambda *_: True, lambda x: x.detach())
@@ -438,6 +453,17 @@ def _of_families() -> Iterator[Defect]:
         "forward",
         instead(lambda right, s, x: (setattr(s, "momentum", None if s.training else 0.1), right(s, x))[1]),
     )
+
+
+def _without_step(right: Method, block: ResCscBlock, x: Tensor) -> Tensor:
+    if not block.training:
+        return right(block, x)
+    kept, block.c_f = block.c_f, None
+    try:
+        block.c_f = nn.Parameter(torch.ones_like(kept))
+        return right(block, x)
+    finally:
+        block.c_f = kept
 
 
 def _without_gradient_of_c(right: Method, block: ResCscBlock, u: Tensor) -> Tensor:
@@ -501,6 +527,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
         "a dictionary is turned in channels_last",
         "a dictionary is rounded to bfloat16 under autocast",
         "an unfolding uses the statistics of the first",
+        "Res-CSC takes its unfoldings with the first normalization",
         "an unfolding is left out for more than four images",
         "ML-CSC's transpose is off on odd images",
     ),
@@ -516,6 +543,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
         "A of a GDFI is halved in training",
         "a plain layer normalizes by stored statistics in training",
         "Res-CSC forgets D2 u in training",
+        "Res-CSC unfolds the code of D1 without its step in training",
         "a normalization keeps its statistics in training",
         "a normalization's momentum is that of the count",
     ),

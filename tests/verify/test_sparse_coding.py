@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mgnet_models.families.sparse_coding import Dictionary, fista_momentum
 from mgnet_verify.specification.sigma import rectify
 from mgnet_verify.specification.sparse_coding import (
+    CodingTensors,
     analysis,
     ista_step,
     pursuit,
@@ -20,6 +21,15 @@ from mgnet_verify.specification.sparse_coding import (
     threshold,
 )
 from mgnet_verify.specification.theorem import first_violation
+
+
+def dense_layer(F: np.ndarray, dilation: int) -> CodingTensors:
+    """D = [I F^T], without normalization."""
+    zeros = np.zeros(F.shape[0] + F.shape[1])
+    return CodingTensors(
+        F=F, c=np.ones(1), b=zeros, stride=1, dilation=dilation, identity=True, norms=(), gain=None, kept=len(zeros)
+    )
+
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7))
@@ -143,6 +153,26 @@ def test_ista_with_a_step_below_the_inverse_norm_never_raises_its_objective(seed
         z = ista_step(F, z, x, 1 / L, np.full(3, -beta / L))
     # One step lowers the objective by (L / 2)||dz||^2 in exact arithmetic; its evaluation rounds 200 times at most.
     assert all(after <= before + 200 * 2.0**-52 * values[0] for before, after in pairwise(values))
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, size=SIZES, dilation=st.integers(1, 3), beta=st.integers(0, 5))
+def test_the_lasso_of_a_dense_dictionary_embeds_that_of_its_filters(
+    seed: int, size: tuple[int, int], dilation: int, beta: int
+) -> None:
+    """Theorem 1: [0; g] rebuilds by [I F^T] what g rebuilds by F^T, and costs the same, so no minimum over [a; g] is larger."""
+    F, g, x = integers(seed, (3, 2, 3, 3), (1, 3, *size), (1, 2, *size))
+    dense = dense_layer(F, dilation)
+    embedded = np.concatenate([np.zeros_like(x), g], axis=1)
+
+    def lasso(rebuilt: np.ndarray, code: np.ndarray) -> float:
+        return float(((rebuilt - x) ** 2).sum() + 2 * beta * np.abs(code).sum())
+
+    assert np.array_equal(dense.signal(embedded, size), synthesis(F, g, size, dilation=dilation))
+    assert lasso(dense.signal(embedded, size), embedded) == lasso(synthesis(F, g, size, dilation=dilation), g)
+    # [x; 0] has no error at all: with beta = 0 the minimum of the dense one is 0, which F^T alone reaches for signals in its range.
+    kept = np.concatenate([x, np.zeros_like(g)], axis=1)
+    assert lasso(dense.signal(kept, size), kept) == 2 * beta * np.abs(x).sum()
 
 
 @given(seed=SEEDS, size=SIZES)

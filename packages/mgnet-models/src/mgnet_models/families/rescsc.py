@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
-from mgnet_models.families.sparse_coding import Dictionary
+from mgnet_models.families.sparse_coding import Dictionary, ahead, check_unfold, momentum_of, transposed
 from mgnet_models.mgnet.stem import DataStem
 from mgnet_models.nn.arguments import as_depths, as_sizes, check_common, check_flags, check_rates
 from mgnet_models.nn.classifier import Network, Stage, feature_cfg
@@ -41,9 +41,13 @@ class Threshold(nn.Module):
 class ResCscBlock(nn.Module):
     """Two layers of a sparse-coding network: the code f of u from zero, then one ISTA step for D2 u = f that starts at u.
 
-    f = sigma(D1^T u), u <- ReLU(u + c norm(D2^T (f - D2 u))). Variant "B" leaves D2 u out; with c = 1 that is the basic
+    f = ReLU(norm(D1^T u)), u <- ReLU(u + c norm(D2^T (f - D2 u))). Variant "B" leaves D2 u out; with c = 1 that is the basic
     block of ResNet. With stride 2 or more channels the step starts at u subsampled and padded with zero channels, so that
     no block has a shortcut convolution.
+
+    `unfold` adds as many steps to both layers, f <- ReLU(f + c_f norm(D1^T (u - D1 f))) first and those of u then, each
+    from where the step before ended or, with `fista`, beyond it. c_f is there with unfolding alone: one step from zero has no
+    scale of its own.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class ResCscBlock(nn.Module):
         *,
         corrects: bool,
         step: float,
+        unfold: int = 0,
+        fista: bool = False,
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
@@ -64,19 +70,25 @@ class ResCscBlock(nn.Module):
         self.new_channels = channels - c_in
         self.corrects = corrects
         self.initial_step = step
+        self.momentum = momentum_of(unfold, fista)
         self.D1 = conv(c_in, channels, kernel=3, stride=stride, dd=dd)
         self.norm_f = norm(channels)
         self.act_f = act()
         self.D2 = Dictionary(channels, channels, dd, std=(2 / (9 * channels)) ** 0.5)
         self.norm_u = norm(channels)
+        self.further_norms_f = _further(self.norm_f, norm, channels, unfold)
+        self.further_norms_u = _further(self.norm_u, norm, channels, unfold)
+        self.c_f = nn.Parameter(torch.empty(1, **dd)) if unfold > 0 else None
         self.c = nn.Parameter(torch.empty(1, **dd))
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
         self.act_u = act()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The step c at its start."""
-        nn.init.constant_(self.c, self.initial_step)
+        """The steps c and c_f at their start."""
+        for step in (self.c, self.c_f):
+            if step is not None:
+                nn.init.constant_(step, self.initial_step)
 
     def skip(self, u: Tensor) -> Tensor:
         """Where the step starts: u, on the grid and with the channels of its result."""
@@ -86,10 +98,37 @@ class ResCscBlock(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """(b, c_in, h, w) -> (b, channels, ceil(h/stride), ceil(w/stride))."""
-        f = self.act_f(self.norm_f(self.D1(u)))
-        u = self.skip(u)
+        f = self.code(u)
+        u = before = self.skip(u)
+        for t, momentum in enumerate(self.momentum):
+            y = ahead(u, before, momentum)
+            before, u = u, self.step(t, y, f)
+        return u
+
+    def code(self, x: Tensor) -> Tensor:
+        """The code f of the signal x for D1: one step from zero, then the unfoldings."""
+        v = self.norm_f(self.D1(x))
+        f = before = self.act_f(v if self.c_f is None else self.c_f * v)
+        for t, momentum in enumerate(self.momentum[1:], start=1):
+            y = ahead(f, before, momentum)
+            r = x - transposed(y, self.D1.weight, x, stride=self.stride)
+            before, f = f, self.act_f(y + self.c_f * _of_step(t, self.norm_f, self.further_norms_f)(self.D1(r)))
+        return f
+
+    def step(self, t: int, u: Tensor, f: Tensor) -> Tensor:
+        """Step t for D2 u = f from u."""
         r = f - self.D2.synthesis(u, f) if self.corrects else f
-        return self.act_u(u + self.drop_path(self.c * self.norm_u(self.D2.analysis(r))))
+        norm_u = _of_step(t, self.norm_u, self.further_norms_u)
+        return self.act_u(u + self.drop_path(self.c * norm_u(self.D2.analysis(r))))
+
+
+def _further(first: nn.Module, norm: NormAct, channels: int, unfold: int) -> nn.ModuleList:
+    """Normalizations of the steps after the first; a threshold belongs to the layer, whatever the step."""
+    return nn.ModuleList([] if isinstance(first, Threshold) else [norm(channels) for _ in range(unfold)])
+
+
+def _of_step(t: int, first: nn.Module, further: nn.ModuleList) -> nn.Module:
+    return further[t - 1] if t > 0 and len(further) > 0 else first
 
 
 class ResCsc(Network):
@@ -101,7 +140,12 @@ class ResCsc(Network):
     `normalize=False` thresholds stand in the place of all normalizations, each block is exactly an ISTA step, and c starts
     at 1/8, about 1/|D2|^2 for the weights it starts with.
 
-    Raises ValueError for lists that do not fit, channels that shrink and an unknown variant, norm or activation.
+    `unfold` counts the steps beyond the feed-forward ones, in both layers of each block; `fista` adds momentum, which the first
+    unfolding does not have yet. The abstract states both for Res-CSC and not where they go: that each step has a normalization
+    of its own, weights included, and one c_f a block are choices of this project. Variant "B" has no term to iterate.
+
+    Raises ValueError for lists that do not fit, channels that shrink, an unknown variant, norm or activation, a negative `unfold`
+    and variant "B" with unfolding.
     """
 
     def __init__(
@@ -109,6 +153,8 @@ class ResCsc(Network):
         blocks: Sequence[int] = (3, 3, 3),
         channels: Sequence[int] = (16, 32, 64),
         variant: Literal["A", "B"] = "A",
+        unfold: int = 0,
+        fista: bool = False,
         normalize: bool = True,
         in_chans: int = 3,
         num_classes: int = 10,
@@ -123,9 +169,12 @@ class ResCsc(Network):
         check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
         check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         blocks, channels = as_depths("blocks", blocks), as_sizes("channels", channels)
-        check_flags(normalize=normalize)
+        check_flags(normalize=normalize, fista=fista)
+        check_unfold(unfold)
         if variant not in ("A", "B"):
             raise ValueError(f"variant={variant!r} is unknown: use 'A', with the term D2 u, or 'B', without")
+        if variant == "B" and unfold > 0:
+            raise ValueError(f"variant='B' with unfold={unfold}: without the term D2 u there is nothing to iterate, use 'A'")
         if len(blocks) != len(channels):
             raise ValueError(f"blocks={tuple(blocks)} and channels={tuple(channels)}: give one positive entry for each stage")
         if list(channels) != sorted(channels):
@@ -147,6 +196,8 @@ class ResCsc(Network):
                 dd,
                 corrects=variant == "A",
                 step=1.0 if normalize else 1 / 8,
+                unfold=unfold,
+                fista=fista,
                 drop_path_rate=next(rates),
             )
 

@@ -60,7 +60,6 @@ class Dictionary(nn.Module):
         self.stride = stride
         self.dilation = dilation
         self.padding = dilation * (kernel - 1) // 2
-        self.reach = dilation * (kernel - 1) + 1 - 2 * self.padding
         self.identity = identity
         self.std = std
         self.reset_parameters()
@@ -77,13 +76,20 @@ class Dictionary(nn.Module):
     def synthesis(self, z: Tensor, like: Tensor) -> Tensor:
         """D z = F^T g, or a + F^T g for z = [a; g]: the signal of the size of `like` that the code stands for."""
         g = z[:, -self.atoms :] if self.identity else z
-        rest = (0, 0)
-        if self.stride > 1:  # several sizes have codes of this size
-            rest = ((like.shape[2] - self.reach) % self.stride, (like.shape[3] - self.reach) % self.stride)
-        x = F.conv_transpose2d(
-            g, self.weight, stride=self.stride, padding=self.padding, output_padding=rest, dilation=self.dilation
-        )
+        x = transposed(g, self.weight, like, stride=self.stride, dilation=self.dilation)
         return z[:, : -self.atoms] + x if self.identity else x
+
+
+def transposed(z: Tensor, weight: Tensor, like: Tensor, *, stride: int = 1, dilation: int = 1) -> Tensor:
+    """The transpose of the convolution with `weight` that maps `like` to a code of the size of z; zero padding keeps odd kernels
+    centered."""
+    kernel = weight.shape[2]
+    padding = dilation * (kernel - 1) // 2
+    rest = (0, 0)
+    if stride > 1:  # several sizes have codes of this size
+        reach = dilation * (kernel - 1) + 1 - 2 * padding
+        rest = ((like.shape[2] - reach) % stride, (like.shape[3] - reach) % stride)
+    return F.conv_transpose2d(z, weight, stride=stride, padding=padding, output_padding=rest, dilation=dilation)
 
 
 class CodingLayer(nn.Module):
@@ -157,7 +163,7 @@ class Pursuit(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.unfold = unfold
         self.is_global = pursuit == "global"
-        self.momentum = fista_momentum(unfold) if fista else [0.0] * (unfold + 1)
+        self.momentum = momentum_of(unfold, fista)
 
     def forward(self, x: Tensor) -> Tensor:
         """The code of the last layer for the signal that the transition makes of x."""
@@ -172,8 +178,7 @@ class Pursuit(nn.Module):
         for layer in cast(Sequence[CodingLayer], self.layers):
             z = before = layer.start(x)
             for t in range(1, self.unfold + 1):
-                y = z + self.momentum[t] * (z - before)
-                before, z = z, layer.step(t, y, x)
+                before, z = z, layer.step(t, ahead(z, before, self.momentum[t]), x)
             x = z
         return x
 
@@ -187,7 +192,7 @@ class Pursuit(nn.Module):
         for t in range(1, self.unfold + 1):
             # 1. Momentum on the deepest code.
             deepest = codes[-1]
-            codes[-1] = deepest + self.momentum[t] * (deepest - before)
+            codes[-1] = ahead(deepest, before, self.momentum[t])
             before = deepest
             # 2. Top-down: each code above is what the one below it stands for.
             for i in range(len(layers) - 1, 0, -1):
@@ -198,6 +203,11 @@ class Pursuit(nn.Module):
         return codes[-1]
 
 
+def momentum_of(unfold: int, fista: bool) -> list[float]:
+    """What each step adds of the last change, for the start and each unfolding: the sequence of FISTA, or nothing."""
+    return fista_momentum(unfold) if fista else [0.0] * (unfold + 1)
+
+
 def fista_momentum(unfold: int) -> list[float]:
     """(t_{k-1} - 1) / t_k with t_0 = 1 and t_k = (1 + sqrt(1 + 4 t_{k-1}^2)) / 2, for the start (0) and each unfolding."""
     momentum, t = [0.0], 1.0
@@ -205,3 +215,8 @@ def fista_momentum(unfold: int) -> list[float]:
         before, t = t, (1 + (1 + 4 * t * t) ** 0.5) / 2
         momentum.append((before - 1) / t)
     return momentum
+
+
+def ahead(z: Tensor, before: Tensor, momentum: float) -> Tensor:
+    """Where the next step starts: z, or with momentum beyond it."""
+    return z + momentum * (z - before) if momentum else z

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from mgnet_records.errors import InputError
 from mgnet_verify.network.plain import layer_tensors
 from mgnet_verify.network.protocol import InputLimits, array
 from mgnet_verify.network.subject import Reading, SpecifiedFamily, Start, classifier_of, register
+from mgnet_verify.specification.sigma import Sigma
 from mgnet_verify.specification.sparse_coding import (
     CodingTensors,
     MlCscTensors,
@@ -56,12 +58,21 @@ def _block(block: Any, place: str, reading: Reading, *, stride: int) -> ResCscBl
     for act in (block.act_f, block.act_u):
         if not isinstance(act, nn.ReLU):
             raise InputError(f"the activation is {type(act).__name__}: the specification knows ReLU")
+
+    def norms(name: str, first: nn.Module, further: Any) -> tuple[Sigma, ...]:
+        """One for each step; a threshold is that of all steps."""
+        modules = [first, *further] if len(further) > 0 else [first] * len(block.momentum)
+        return tuple(reading.sigma(f"{name}, step {t}, {place}", module, relu=False) for t, module in enumerate(modules))
+
+    c = array(block.c)
     return ResCscBlockTensors(
         D1=array(block.D1.weight),
         D2=array(block.D2.weight),
-        c=array(block.c),
-        sigma_f=reading.sigma(f"f, {place}", block.norm_f),
-        sigma_u=reading.sigma(f"u, {place}", block.norm_u, relu=False),
+        c_f=np.ones_like(c) if block.c_f is None else array(block.c_f),
+        c=c,
+        norms_f=norms("f", block.norm_f, block.further_norms_f),
+        norms_u=norms("u", block.norm_u, block.further_norms_u),
+        momentum=tuple(map(float, block.momentum)),
         stride=stride,
         corrects=block.corrects,
     )
@@ -72,7 +83,8 @@ def _starts_of_res_csc(model: Any) -> Iterator[tuple[str, Start]]:
     for stage, blocks in enumerate(model.grids):
         for i, block in enumerate(blocks):
             atoms = block.D2.weight.shape[0]
-            yield f"grids.{stage}.{i}.c", Start(value=1.0 if isinstance(block.norm_u, nn.BatchNorm2d) else 1 / 8)
+            for name in ("c",) if block.c_f is None else ("c", "c_f"):
+                yield f"grids.{stage}.{i}.{name}", Start(value=1.0 if isinstance(block.norm_u, nn.BatchNorm2d) else 1 / 8)
             yield f"grids.{stage}.{i}.D2.weight", Start(deviation=math.sqrt(2 / (9 * atoms)))
     yield from _thresholds(model)
 

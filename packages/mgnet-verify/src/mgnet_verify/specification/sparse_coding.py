@@ -110,13 +110,18 @@ def res_csc_block(D_1: Array, D_2: Array, u: Array, c: float, b1: Array, b2: Arr
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResCscBlockTensors:
-    """D1 and D2 (atoms, c, 3, 3), the step c (1,), what follows D1 and D2^T, the stride, and whether the term D2 u is there."""
+    """D1 and D2 (atoms, c, 3, 3), their steps (1,), the stride, and whether the term D2 u is there.
+
+    `norms_f[t]` and `norms_u[t]` follow D1^T and D2^T in step t, whose momentum is `momentum[t]`; c_f is 1 where none is learned.
+    """
 
     D1: Array
     D2: Array
+    c_f: Array
     c: Array
-    sigma_f: Sigma
-    sigma_u: Sigma
+    norms_f: tuple[Sigma, ...]
+    norms_u: tuple[Sigma, ...]
+    momentum: tuple[float, ...]
     stride: int
     corrects: bool
 
@@ -131,18 +136,30 @@ class ResCscTensors:
 
 
 def res_csc(net: ResCscTensors, image: Array, sigma: Rule = evaluate) -> Outcome:
-    """Blocks f = sigma(D1^T u), u <- ReLU(u + c N(D2^T (f - D2 u))), from u subsampled and padded with zero channels."""
+    """Blocks of two pursuits: f codes u from zero by D1, then u codes f by D2, from u subsampled and padded with zero channels."""
     u = layer(net.stem, image, sigma)
     ends = []
     for blocks in net.stages:
         for block in blocks:
-            f = sigma(block.sigma_f, convolve(block.D1, u, stride=block.stride))
+            f = _code_of_block(block, u, sigma)
             u = u[:, :, :: block.stride, :: block.stride]
-            u = np.pad(u, ((0, 0), (0, f.shape[1] - u.shape[1]), (0, 0), (0, 0)))
-            r = subtract(f, synthesis(block.D2, u, (f.shape[2], f.shape[3]))) if block.corrects else f
-            u = rectify(add(u, scale(block.c, sigma(block.sigma_u, analysis(block.D2, r)))))
+            u = before = np.pad(u, ((0, 0), (0, f.shape[1] - u.shape[1]), (0, 0), (0, 0)))
+            for norm, momentum in zip(block.norms_u, block.momentum, strict=True):
+                y = _ahead(u, before, momentum)
+                r = subtract(f, synthesis(block.D2, y, (f.shape[2], f.shape[3]))) if block.corrects else f
+                before, u = u, rectify(add(y, scale(block.c, sigma(norm, analysis(block.D2, r)))))
         ends.append(u)
     return classified(net.head, ends)
+
+
+def _code_of_block(block: ResCscBlockTensors, x: Array, sigma: Rule) -> Array:
+    """f = ReLU(c_f N(D1^T x)), then f <- ReLU(f + c_f N(D1^T (x - D1 f))) for each unfolding."""
+    f = before = rectify(scale(block.c_f, sigma(block.norms_f[0], convolve(block.D1, x, stride=block.stride))))
+    for norm, momentum in zip(block.norms_f[1:], block.momentum[1:], strict=True):
+        y = _ahead(f, before, momentum)
+        r = subtract(x, synthesis(block.D1, y, (x.shape[2], x.shape[3]), stride=block.stride))
+        before, f = f, rectify(add(y, scale(block.c_f, sigma(norm, convolve(block.D1, r, stride=block.stride)))))
+    return f
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
