@@ -23,6 +23,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "gdfi_both_pre": ("gdfi_both_pre", {"notation": "MgNet[2,2]-[(6,4),(5,8)]-B^{l,i}", "num_classes": 5}),
     "rescsc": ("rescsc20", {"blocks": (1, 1), "channels": (4, 8), "num_classes": 5}),
     "msdcsc": ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8, "num_classes": 5}),
+    "msdnet": ("msdnet40_k12", {"blocks": 2, "layers": 3, "growth": 4, "stem_channels": 8, "num_classes": 5}),
     "plain": ("plain20", {"convolutions": (1, 2), "channels": (4, 8), "num_classes": 5}),
     "mgnet_224": ("mgnet", {"notation": "MgNet[2,2]-[8]-B^l", "stem": "imagenet", "num_classes": 5}),
 }

@@ -1,5 +1,7 @@
 """Families with a closed form of their own file: by name and by network, beside what torch and fvcore count."""
 
+from typing import Any
+
 import pytest
 import timm
 from hypothesis import given, settings
@@ -12,16 +14,36 @@ from mgnet_verify import ModelSpec
 from mgnet_verify.counts import measured
 from mgnet_verify.counts.by_name import closed_form_of
 from mgnet_verify.counts.by_operator import counts
-from mgnet_verify.counts.closed_form.registry import parameters_of_name, registered_families, table_of_model
+from mgnet_verify.counts.closed_form.registry import family_of, parameters_of_name, registered_families, table_of_model
 from models.small_networks import SMALL, build
 
 NAMES = [name for name in registered_names() if parameters_of_name(name, in_chans=3, num_classes=10) is not None]
-COUNTED = [family for family in sorted(SMALL) if table_of_model(build(family, device="meta"), (8, 8)) is not None]
+# Each pursuit and number of unfoldings computes other products, ML-CSC with dictionaries of stride 2.
+PURSUITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rescsc B": ("rescsc20", {"blocks": (1, 2), "channels": (4, 6), "variant": "B", "normalize": False}),
+    "rescsc unfolded": ("rescsc20", {"blocks": (1, 2), "channels": (4, 6), "unfold": 2, "fista": True}),
+    "rescsc thresholds": ("rescsc20", {"blocks": (2,), "channels": (4,), "unfold": 1, "normalize": False}),
+    "msdcsc plain": ("msdcsc40_k12", {"blocks": 2, "layers": 2, "growth": 4, "stem_channels": 4, "unfold": 0, "norm": "none"}),
+    "msdcsc global": ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 4, "unfold": 2, "pursuit": "global", "norm": "all"}),
+    "mlcsc": ("mlcsc", {"coding": (3, 4), "plain": ((5,), (4,))}),
+    "mlcsc global": ("mlcsc", {"coding": (3, 4, 5), "plain": ((5, 6),), "unfold": 3, "pursuit": "global"}),
+}
+
+
+def small(family: str, **arguments: Any) -> Any:
+    """A small network of a family or of a pursuit."""
+    if family in SMALL:
+        return build(family, **arguments)
+    name, own = PURSUITS[family]
+    return timm.create_model(name, **(own | arguments))
+
+
+COUNTED = [*(family for family in sorted(SMALL) if table_of_model(build(family, device="meta"), (8, 8)) is not None), *PURSUITS]
 
 
 def test_every_registered_family_has_names_and_a_small_network() -> None:
     assert len(registered_families()) <= len(NAMES)
-    assert len(COUNTED) == len(registered_families())
+    assert {family_of(small(family)) for family in COUNTED} == set(registered_families())
 
 
 @pytest.mark.parametrize("tag", ["cifar100", "mnist"])
@@ -39,18 +61,20 @@ def test_the_count_by_name_is_that_of_the_network(name: str, tag: str) -> None:
 @pytest.mark.parametrize("size", [(8, 8), (9, 14)], ids=str)
 @pytest.mark.parametrize("family", COUNTED)
 def test_each_operator_of_a_small_network_has_one_count_three_ways(family: str, size: tuple[int, int]) -> None:
-    counted = counts(ModelSpec(name=family, model=build(family, in_chans=2).eval()), size)
+    counted = counts(ModelSpec(name=family, model=small(family, in_chans=2).eval()), size)
     assert counted.agree
-    assert all(entry.macs > 0 for entry in (row.entry for row in counted.forms["forward"]) if entry.operator != "sigma")
+    entries = [row.entry for row in counted.forms["forward"]]
+    assert all(entry.macs > 0 for entry in entries if entry.operator not in ("sigma", "c"))
 
 
 @pytest.mark.parametrize("family", COUNTED)
 def test_a_convolution_that_the_closed_form_does_not_know_is_reported(family: str) -> None:
-    model = build(family).eval()
-    model.stem = nn.Sequential(model.stem, nn.Conv2d(4, 4, 1, bias=False))
+    model = small(family).eval()
+    c = model.num_features
+    model.norm = nn.Conv2d(c, c, 1, bias=False)
     counted = counts(ModelSpec(name=family, model=model), (8, 8))
     assert not counted.agree
-    assert counted.parameters.torch == counted.parameters.closed_form + 16
+    assert counted.parameters.torch == counted.parameters.closed_form + c * c
 
 
 STAGES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=4)

@@ -47,6 +47,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "rescsc": ("rescsc20", {"blocks": (1, 2), "channels": (4, 6), "num_classes": 3}),
     "rescsc fista": ("rescsc20", {"blocks": (1, 1), "channels": (4, 6), "num_classes": 3, "unfold": 2, "fista": True}),
     "msdcsc": ("msdcsc40_k12", {"blocks": 2, "layers": 3, "growth": 3, "stem_channels": 4, "num_classes": 3}),
+    "msdnet": ("msdnet40_k12", {"blocks": 2, "layers": 3, "growth": 3, "stem_channels": 4, "num_classes": 3}),
     "mlcsc": ("mlcsc", {"coding": (3, 4), "plain": ((5,), (4,)), "num_classes": 3}),
 }
 # Properties by their place in the list: what is planted here is no count and no name.

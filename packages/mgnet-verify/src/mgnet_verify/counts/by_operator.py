@@ -16,7 +16,7 @@ from mgnet_records.errors import InputError
 from mgnet_verify.counts import measured
 from mgnet_verify.counts.closed_form import gdfi, mgnet, resnet
 from mgnet_verify.counts.closed_form.mgnet import CONVENTION, Entry, Form
-from mgnet_verify.counts.closed_form.registry import registered_families, table_of_model
+from mgnet_verify.counts.closed_form.registry import outside_of_modules, registered_families, table_of_model
 from mgnet_verify.model_spec import ModelSpec
 from mgnet_verify.network import families  # noqa: F401, registers them
 from mgnet_verify.network.gdfi import gdfi_shape, is_gdfi, map_forms
@@ -26,11 +26,10 @@ from mgnet_verify.network.subject import is_specified, limits_of
 
 Place = tuple[int, str]
 
-# The operators by the names of their modules: the last part that is no number. What a grid computes outside of its modules
-# is B at another stride.
+# The operators by the names of their modules: the last part that is no number.
 _PLACES = {"stem.theta": (0, "theta"), "head.fc": (0, "classifier")}
-_IN_A_GRID = re.compile(r"grids\.(?P<grid>\d+)(\.transfer|\.\d+)?(\.(?P<operator>[A-Za-z_]+)(\.\d+)?)?")
-_SHOWN = {None: "B", "B_pool": "B^{l,0}"}
+_IN_A_GRID = re.compile(r"grids\.(?P<grid>\d+)(\.transfer|\.\d+)?(\.(?P<operator>[A-Za-z_]\w*)(\.\d+)?)?")
+_SHOWN = {"B_pool": "B^{l,0}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,28 +135,29 @@ def _beside(
     entries: list[Entry], model: nn.Module, shape: tuple[int, int, int], small: tuple[int, int], method: str
 ) -> list[OperatorCount]:
     """The entries with what torch and fvcore count; what they find elsewhere comes last, with a closed form of 0."""
-    by_torch = _by_place(measured.torch_macs_by_module(model, shape, method))
-    by_fvcore = _by_place(measured.scaled_macs_by_module(model, shape, small, method))
+    outside = outside_of_modules(model)
+    by_torch = _by_place(measured.torch_macs_by_module(model, shape, method), outside)
+    by_fvcore = _by_place(measured.scaled_macs_by_module(model, shape, small, method), outside)
     known = {(entry.grid, entry.operator): entry for entry in entries}
     strangers = sorted((by_torch.keys() | by_fvcore.keys()) - known.keys())
     known |= {(grid, name): Entry(grid=grid, operator=name, runs=0, macs=0, parameters=0) for grid, name in strangers}
     return [OperatorCount(entry=entry, torch=by_torch[place], fvcore=by_fvcore[place]) for place, entry in known.items()]
 
 
-def _by_place(by_module: Mapping[str, int]) -> Counter[Place]:
+def _by_place(by_module: Mapping[str, int], outside: str) -> Counter[Place]:
     counted: Counter[Place] = Counter()
     for name, macs in by_module.items():
         if macs:
-            counted[_place(name)] += macs
+            counted[_place(name, outside)] += macs
     return counted
 
 
-def _place(name: str) -> Place:
+def _place(name: str, outside: str) -> Place:
     match = _IN_A_GRID.fullmatch(name)
     if match is None:
         return _PLACES.get(name, (0, name))
-    operator = match["operator"]
-    return int(match["grid"]) + 1, _SHOWN.get(operator, str(operator))
+    operator = match["operator"] or outside
+    return int(match["grid"]) + 1, _SHOWN.get(operator, operator)
 
 
 def counts_lines(name: str, counted: Counts) -> Iterator[str]:

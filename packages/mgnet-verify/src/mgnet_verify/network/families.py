@@ -1,5 +1,5 @@
 """Importing this module makes every family known that has a specification."""
 
-from mgnet_verify.network import plain, resnet, sparse_coding
+from mgnet_verify.network import msdnet, plain, resnet, sparse_coding
 
-__all__ = ["plain", "resnet", "sparse_coding"]
+__all__ = ["msdnet", "plain", "resnet", "sparse_coding"]

@@ -23,12 +23,16 @@ class Table(Protocol[OfShape]):
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[Shape]):
-    """A family: the shape of a registered name and of a built network, None for any other, and the table of a shape."""
+    """A family: the shape of a registered name and of a built network, None for any other, and the table of a shape.
+
+    `outside` names the operator that a grid computes outside of its modules.
+    """
 
     name: str
     of_name: Callable[[str], Shape | None]
     of_model: Callable[[nn.Module], Shape | None]
     table: Table[Shape]
+    outside: str = "B"
 
 
 _FAMILIES: list[Family[Any]] = []
@@ -52,6 +56,16 @@ def parameters_of_name(name: str, *, in_chans: int, num_classes: int) -> int | N
             entries = family.table(shape, in_chans=in_chans, num_classes=num_classes, size=(64, 64))
             return sum(entry.parameters for entry in entries)
     return None
+
+
+def family_of(model: nn.Module) -> str | None:
+    """The name of the registered family of a built network, None for any other."""
+    return next((family.name for family in _FAMILIES if family.of_model(model) is not None), None)
+
+
+def outside_of_modules(model: nn.Module) -> str:
+    """The operator that the grids of a network compute outside of their modules: B at another stride, or what its family says."""
+    return next((family.outside for family in _FAMILIES if family.of_model(model) is not None), "B")
 
 
 def table_of_model(model: Any, size: tuple[int, int]) -> list[Entry] | None:
