@@ -93,7 +93,7 @@ from mgnet_verify.cli import main
 from mgnet_verify.counts.by_name import closed_form_of
 assert all(module.__file__.startswith(sys.argv[1]) for module in (mgnet_models, mgnet_verify))
 print(timm.list_models("toy*"), tuple(timm.create_model("toy20.mnist")(torch.zeros(2, 1, 28, 28)).shape))
-print(closed_form_of("toy56", in_chans=3, num_classes=10))
+print(closed_form_of("toy56", in_chans=3, num_classes=10).parameters)
 sys.exit(main(["counts", "toy20", "--image", "8x8"]))
 """
     result = subprocess.run(

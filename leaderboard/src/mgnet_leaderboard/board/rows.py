@@ -37,6 +37,15 @@ class CountComparison:
         return printed_ratio(self.printed, self.exact)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MultiplyAdds:
+    """Of one image, as the network runs and in a MgNet's feature form; counted three ways in a certificate, or by closed form."""
+
+    forward: int
+    feature_form: int | None
+    is_certified: bool
+
+
 @dataclass(frozen=True)
 class BoardRow:
     """A model on a data set; a model with changed arguments has a row of its own. The first of `measured` is the headline."""
@@ -91,8 +100,19 @@ class BoardRow:
         return next((status for status in ("fail", "not_decided", "pass") if status in found), None)
 
     @cached_property
-    def macs(self) -> Macs | None:
-        """Multiply-adds of exactly this network on this data set's images, from a certificate with its exact count."""
+    def macs(self) -> MultiplyAdds | None:
+        """Of exactly this network on this data set's images: from a certificate with its exact count, else from the audit."""
+        if (certified := self._certified_macs()) is not None and certified.residual_form is not None:
+            other = certified.feature_form
+            return MultiplyAdds(
+                forward=certified.residual_form.fvcore, feature_form=other.fvcore if other else None, is_certified=True
+            )
+        for claim in self.reported:
+            if claim.macs is not None:
+                return MultiplyAdds(forward=claim.macs, feature_form=claim.macs_feature_form, is_certified=False)
+        return None
+
+    def _certified_macs(self) -> Macs | None:
         counts = {self.exact} | {record.parameters for record in self.measured}
         data = DATA_SETS.get(self.dataset)
         for certificate in self.certificates:

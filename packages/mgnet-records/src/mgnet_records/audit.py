@@ -16,9 +16,11 @@ RowId = Annotated[str, StringConstraints(pattern=r"^v[12]/table\d{1,2}/[A-Za-z0-
 
 
 class AuditedRow(Part):
-    """A `TableRow`, the exact count computed for its network, the verdict, and why they differ.
+    """A `TableRow`, the exact counts of its network by closed form, the verdict on the printed one, and why they differ.
 
-    `exact` and `verdict` are None together where no count is printed or none was computed.
+    `macs` are multiply-adds of one image of the data set as the network runs, `macs_feature_form` those of a MgNet's other form.
+    A count is None where no closed form is known, and in documents that were written before it was in them; the verdict where no
+    count is printed.
     """
 
     id: RowId
@@ -35,6 +37,8 @@ class AuditedRow(Part):
     exact: Positive | None
     verdict: Verdict | None
     explanation: Prose | None
+    macs: Positive | None = None
+    macs_feature_form: Positive | None = None
 
     @property
     def unexplained(self) -> bool:
@@ -53,10 +57,14 @@ class Audit(Part):
 AUDIT: TypeAdapter[Audit] = TypeAdapter(Audit)
 
 
-def audited(row: TableRow, *, exact: int | None, explanation: str | None) -> AuditedRow:
+def audited(
+    row: TableRow, *, exact: int | None, explanation: str | None, macs: int | None = None, macs_feature_form: int | None = None
+) -> AuditedRow:
     """The row with the verdict on its printed count. Raises pydantic.ValidationError for a row of another shape."""
     verdict = None if exact is None or row.params_printed is None else judge(row.params_printed, exact)
-    return AuditedRow(**asdict(row), exact=exact, verdict=verdict, explanation=explanation)
+    return AuditedRow(
+        **asdict(row), exact=exact, macs=macs, macs_feature_form=macs_feature_form, verdict=verdict, explanation=explanation
+    )
 
 
 def fault_of(audit: Audit) -> str | None:

@@ -42,7 +42,7 @@ class Cost:
 
 
 def _macs(row: BoardRow) -> float | None:
-    return row.macs.residual_form.fvcore if row.macs and row.macs.residual_form else None
+    return row.macs.forward if row.macs else None
 
 
 COSTS = (
@@ -54,7 +54,7 @@ COSTS = (
     ),
     Cost(
         key="multiply-adds",
-        label="multiply-adds per image, residual form",
+        label="multiply-adds per image, as the network runs",
         of_row=_macs,
         of_record=lambda row, record: _macs(row),
     ),

@@ -15,7 +15,7 @@ from mgnet_models import table_rows
 from mgnet_records.audit import Audit, AuditedRow, audited
 from mgnet_records.errors import InputError
 from mgnet_records.table_rows import TableRow
-from mgnet_verify.counts.by_name import closed_form_parameters, data_set
+from mgnet_verify.counts.by_name import closed_form_counts, data_set
 from mgnet_verify.counts.measured import torch_parameters
 
 
@@ -27,11 +27,15 @@ def explanations() -> dict[str, str]:
 
 
 def audited_row(row: TableRow) -> AuditedRow:
-    """One table row beside the exact count of its network; no count where the row prints none."""
-    if row.params_printed is None:
-        return audited(row, exact=None, explanation=None)
-    exact = closed_form_parameters(row.model, row.dataset)
-    return audited(row, exact=exact, explanation=explanations().get(row.id))
+    """One table row beside the exact counts of its network."""
+    counted = closed_form_counts(row.model, row.dataset)
+    return audited(
+        row,
+        exact=counted.parameters,
+        macs=counted.macs,
+        macs_feature_form=counted.macs_feature_form,
+        explanation=explanations().get(row.id),
+    )
 
 
 def audit(table: int | None = None) -> Audit:
@@ -75,8 +79,8 @@ def faults(document: Audit, moved: Sequence[str]) -> list[str]:
 
 
 def audit_lines(document: Audit) -> Iterator[str]:
-    """A table of the rows with a count, the explanations below it, each once, and the number of rows with each verdict."""
-    counted = [row for row in document.rows if row.exact is not None]
+    """A table of the rows with a printed count, the explanations below it, each once, and the number of rows with each verdict."""
+    counted = [row for row in document.rows if row.verdict is not None]
     width = max((len(row.id) for row in counted), default=0)
     for row in counted:
         yield f"{row.id:{width}}  {row.params_printed:>7}  {row.exact:>13,}  {row.verdict}"

@@ -48,13 +48,11 @@ def registered_families() -> tuple[str, ...]:
     return tuple(sorted(family.name for family in _FAMILIES))
 
 
-def parameters_of_name(name: str, *, in_chans: int, num_classes: int) -> int | None:
-    """Parameters of the network of a registered name, None for a name of no registered family."""
+def table_of_name(name: str, *, in_chans: int, num_classes: int, size: tuple[int, int]) -> list[Entry] | None:
+    """The table of a registered name on an image (height, width), None for a name of no registered family."""
     for family in _FAMILIES:
         if (shape := family.of_name(name)) is not None:
-            # Any size will do: parameters do not depend on it.
-            entries = family.table(shape, in_chans=in_chans, num_classes=num_classes, size=(64, 64))
-            return sum(entry.parameters for entry in entries)
+            return family.table(shape, in_chans=in_chans, num_classes=num_classes, size=size)
     return None
 
 
