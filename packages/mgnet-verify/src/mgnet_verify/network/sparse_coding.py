@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from mgnet_records.errors import InputError
@@ -64,12 +63,11 @@ def _block(block: Any, place: str, reading: Reading, *, stride: int) -> ResCscBl
         modules = [first, *further] if len(further) > 0 else [first] * len(block.momentum)
         return tuple(reading.sigma(f"{name}, step {t}, {place}", module, relu=False) for t, module in enumerate(modules))
 
-    c = array(block.c)
     return ResCscBlockTensors(
         D1=array(block.D1.weight),
         D2=array(block.D2.weight),
-        c_f=np.ones_like(c) if block.c_f is None else array(block.c_f),
-        c=c,
+        c_f=None if block.c_f is None else array(block.c_f),
+        c=array(block.c),
         norms_f=norms("f", block.norm_f, block.further_norms_f),
         norms_u=norms("u", block.norm_u, block.further_norms_u),
         momentum=tuple(map(float, block.momentum)),

@@ -112,12 +112,13 @@ def res_csc_block(D_1: Array, D_2: Array, u: Array, c: float, b1: Array, b2: Arr
 class ResCscBlockTensors:
     """D1 and D2 (atoms, c, 3, 3), their steps (1,), the stride, and whether the term D2 u is there.
 
-    `norms_f[t]` and `norms_u[t]` follow D1^T and D2^T in step t, whose momentum is `momentum[t]`; c_f is 1 where none is learned.
+    `norms_f[t]` and `norms_u[t]` follow D1^T and D2^T in step t, whose momentum is `momentum[t]`. c_f is None, for 1, where none
+    is learned.
     """
 
     D1: Array
     D2: Array
-    c_f: Array
+    c_f: Array | None
     c: Array
     norms_f: tuple[Sigma, ...]
     norms_u: tuple[Sigma, ...]
@@ -154,12 +155,16 @@ def res_csc(net: ResCscTensors, image: Array, sigma: Rule = evaluate) -> Outcome
 
 def _code_of_block(block: ResCscBlockTensors, x: Array, sigma: Rule) -> Array:
     """f = ReLU(c_f N(D1^T x)), then f <- ReLU(f + c_f N(D1^T (x - D1 f))) for each unfolding."""
-    f = before = rectify(scale(block.c_f, sigma(block.norms_f[0], convolve(block.D1, x, stride=block.stride))))
+    f = before = rectify(_scaled(block.c_f, sigma(block.norms_f[0], convolve(block.D1, x, stride=block.stride))))
     for norm, momentum in zip(block.norms_f[1:], block.momentum[1:], strict=True):
         y = _ahead(f, before, momentum)
         r = subtract(x, synthesis(block.D1, y, (x.shape[2], x.shape[3]), stride=block.stride))
-        before, f = f, rectify(add(y, scale(block.c_f, sigma(norm, convolve(block.D1, r, stride=block.stride)))))
+        before, f = f, rectify(add(y, _scaled(block.c_f, sigma(norm, convolve(block.D1, r, stride=block.stride)))))
     return f
+
+
+def _scaled(c: Array | None, x: Array) -> Array:
+    return x if c is None else scale(c, x)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
