@@ -130,8 +130,8 @@ def test_near_names_are_known_names_each_once(name: str, known: list[str]) -> No
 def test_an_unknown_name_is_answered_with_near_names_or_with_the_first() -> None:
     assert str(unknown("data set", "cifar1o", DATA_SETS)) == "unknown data set 'cifar1o': did you mean cifar10, cifar100?"
     assert (
-        str(unknown("data set", "svhn", DATA_SETS))
-        == "unknown data set 'svhn': known are cifar10, cifar100, digits, imagenet, mnist"
+        str(unknown("data set", "qqqq", DATA_SETS))
+        == "unknown data set 'qqqq': known are cifar10, cifar100, digits, imagenet, mnist, svhn"
     )
     assert str(unknown("network", "zzz", NAMES)).endswith(f", ... ({len(NAMES)} in all)")
 

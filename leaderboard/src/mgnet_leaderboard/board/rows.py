@@ -17,7 +17,7 @@ from mgnet_records.datasets import DATA_SETS, display_name, normalized_key
 from mgnet_records.table_rows import CLOSE, DISCREPANT, Verdict, agrees
 
 # The data set that most tables of the paper are about comes first.
-DATASET_ORDER = ("cifar100", "cifar10", "imagenet", "mnist", "digits")
+DATASET_ORDER = ("cifar100", "cifar10", "imagenet", "mnist", "svhn", "digits")
 # Model, what was changed of it, data set.
 Identity = tuple[str, str, str]
 

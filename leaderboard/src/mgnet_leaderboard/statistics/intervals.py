@@ -31,7 +31,7 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float] | None:
 @cache
 def student_quantile(probability: float, freedom: float) -> float:
     """Student's t below which a variable of `freedom` degrees falls with this probability."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     return float(stdtrit(freedom, probability))
 

@@ -89,6 +89,20 @@ _ALL = (
         test_images=10_000,
         files="cifar-100-python.tar.gz, or what is in it (train, test)",
     ),
+    # The cropped digits without the extra ones. Of the MgNet papers none uses it; the paper on sparse coding does.
+    DataSetInfo(
+        key="svhn",
+        display_name="SVHN",
+        paper_name="SVHN",
+        timm_tag="svhn",
+        num_classes=10,
+        input_size=(3, 32, 32),
+        mean=(0.4377, 0.4438, 0.4728),
+        std=(0.1980, 0.2010, 0.1970),
+        train_images=73_257,
+        test_images=26_032,
+        files="train_32x32.mat and test_32x32.mat",
+    ),
     # The 50,000 labeled validation images are what every ImageNet table calls the test.
     DataSetInfo(
         key="imagenet",

@@ -8,6 +8,7 @@ from mgnet_records.datasets import BY_TIMM_TAG
 
 # Tags of a name without stem suffix; the first is the default.
 SMALL_IMAGES = ("cifar100", "cifar10", "mnist")
+OF_THE_CSC_PAPER = (*SMALL_IMAGES, "svhn")
 
 MGNET_PAPER = ("arXiv:1911.10428", "An Interpretive Constrained Linear Model for ResNet and MgNet")
 CSC_PAPER = (

@@ -9,7 +9,7 @@ from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import nn
 
-from mgnet_models.catalogue.datasets import ML_CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
+from mgnet_models.catalogue.datasets import ML_CSC_PAPER, OF_THE_CSC_PAPER, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind, check_unfold
 from mgnet_models.nn.arguments import as_size_lists, as_sizes, check_common, check_flags, check_rates
@@ -83,7 +83,7 @@ default_cfgs = generate_default_cfgs(
         f"mlcsc.{tag}": model_cfg(
             tag, first_conv="grids.0.0.layers.0.D", pool_size=final_size(tag, 16, rounds_up=False), paper=ML_CSC_PAPER
         )
-        for tag in SMALL_IMAGES
+        for tag in OF_THE_CSC_PAPER
     }
 )
 

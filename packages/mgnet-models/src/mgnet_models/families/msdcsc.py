@@ -9,7 +9,7 @@ from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import nn
 
-from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
+from mgnet_models.catalogue.datasets import CSC_PAPER, OF_THE_CSC_PAPER, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit, PursuitKind, check_unfold
 from mgnet_models.mgnet.stem import DataStem
@@ -99,7 +99,7 @@ def _create_msdcsc(name: str, pretrained: bool, **kwargs: Any) -> MsdCsc:
 default_cfgs = generate_default_cfgs(
     {
         f"msdcsc40_k12.{tag}": model_cfg(tag, first_conv="stem.theta", pool_size=final_size(tag, 4), paper=CSC_PAPER)
-        for tag in SMALL_IMAGES
+        for tag in OF_THE_CSC_PAPER
     }
 )
 

@@ -14,7 +14,7 @@ from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
-from mgnet_models.catalogue.datasets import SMALL_IMAGES, final_size, model_cfg
+from mgnet_models.catalogue.datasets import OF_THE_CSC_PAPER, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.stem import DataStem
 from mgnet_models.nn.arguments import as_depths, check_common, check_rates, check_sizes
@@ -111,7 +111,7 @@ _PAPER = ("doi:10.1073/pnas.1715832114", "A mixed-scale dense convolutional neur
 default_cfgs = generate_default_cfgs(
     {
         f"msdnet40_k12.{tag}": model_cfg(tag, first_conv="stem.theta", pool_size=final_size(tag, 4), paper=_PAPER)
-        for tag in SMALL_IMAGES
+        for tag in OF_THE_CSC_PAPER
     }
 )
 

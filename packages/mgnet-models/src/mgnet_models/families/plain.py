@@ -12,7 +12,7 @@ from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
-from mgnet_models.catalogue.datasets import SMALL_IMAGES, final_size, model_cfg
+from mgnet_models.catalogue.datasets import OF_THE_CSC_PAPER, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.stem import DataStem
 from mgnet_models.nn.arguments import as_depths, as_sizes, check_common, check_rates
@@ -97,7 +97,7 @@ default_cfgs = generate_default_cfgs(
     {
         f"{name}.{tag}": model_cfg(tag, first_conv="stem.theta", pool_size=final_size(tag, 4), paper=_PAPER)
         for name in _PLAIN
-        for tag in SMALL_IMAGES
+        for tag in OF_THE_CSC_PAPER
     }
 )
 

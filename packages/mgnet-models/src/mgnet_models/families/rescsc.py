@@ -13,7 +13,7 @@ from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import Tensor, nn
 
-from mgnet_models.catalogue.datasets import CSC_PAPER, SMALL_IMAGES, final_size, model_cfg
+from mgnet_models.catalogue.datasets import CSC_PAPER, OF_THE_CSC_PAPER, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.families.sparse_coding import Dictionary, ahead, check_unfold, momentum_of, transposed
 from mgnet_models.mgnet.stem import DataStem
@@ -232,7 +232,7 @@ default_cfgs = generate_default_cfgs(
     {
         f"{name}.{tag}": model_cfg(tag, first_conv="stem.theta", pool_size=final_size(tag, 4), paper=CSC_PAPER)
         for name in RESCSC_NAMES
-        for tag in SMALL_IMAGES
+        for tag in OF_THE_CSC_PAPER
     }
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mgnet_records.datasets import DATA_SETS
 from mgnet_records.errors import ExitCode, InputError
 from mgnet_train.cli.options import add_data_options, add_execution_options, execution_of
 
@@ -17,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Count the correct answers of trained weights on the test images.",
     )
     parser.add_argument("checkpoint", type=Path, help="a run folder, or its model.safetensors")
-    parser.add_argument("--data", help="digits, mnist, cifar10, cifar100 or imagenet; default: what the run was trained on")
+    parser.add_argument("--data", help=f"{', '.join(DATA_SETS)}; default: what the run was trained on")
     add_data_options(parser)
     add_execution_options(parser, only=("precision", "layout", "convolution"))
     parser.set_defaults(precision="deterministic")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mgnet_records.datasets import DATA_SETS
 from mgnet_records.errors import ExitCode
 from mgnet_train.cli.options import (
     add_recipe_fields,
@@ -15,6 +16,7 @@ from mgnet_train.cli.options import (
     options_of,
     recipe_overrides,
 )
+from mgnet_train.config.recipes import REASONS
 
 if TYPE_CHECKING:
     from mgnet_train.runs.run import Outcome
@@ -35,8 +37,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--model-arg", type=model_argument, action="append", default=[], metavar="KEY=JSON", help="an argument of the model"
     )
-    parser.add_argument("--data", default="digits", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
-    parser.add_argument("--recipe", help="paper-v2, paper-v1, released-code, modern or digits; default by data set")
+    parser.add_argument("--data", default="digits", help=f"{', '.join(DATA_SETS)} (%(default)s)")
+    parser.add_argument("--recipe", help=f"{', '.join(REASONS)}; default by data set")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (%(default)s)")
     add_run_options(parser)
     add_recipe_fields(parser)

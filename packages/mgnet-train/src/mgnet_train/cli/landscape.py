@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "surface, one column for each. BatchNorm keeps its running statistics, scales and shifts. The same command continues.",
     )
     parser.add_argument("checkpoints", type=Path, nargs="+", help="run folders, or their model.safetensors, on one data set")
-    parser.add_argument("--data", help="digits, mnist, cifar10 or cifar100; default: what the runs were trained on")
+    parser.add_argument("--data", help="a data set without image files, such as cifar10; default: what the runs were trained on")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets (%(default)s)")
     parser.add_argument("--points", type=positive, default=21, help="points a side (%(default)s)")
     parser.add_argument("--radius", type=float, default=1.0, help="half the side (%(default)s)")

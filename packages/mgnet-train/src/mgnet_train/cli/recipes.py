@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mgnet_records.datasets import DATA_SETS
 from mgnet_records.errors import ExitCode
 
 
@@ -12,14 +13,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "recipes", help="the recipes of a data set, and their reasons", description="Print the recipes of a data set in full."
     )
-    parser.add_argument("--data", default="cifar100", help="digits, mnist, cifar10, cifar100 or imagenet (%(default)s)")
+    parser.add_argument("--data", default="cifar100", help=f"{', '.join(DATA_SETS)} (%(default)s)")
     parser.add_argument("--model", default="", help="a model, for rules that look at its depth")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
-    from mgnet_records.datasets import DATA_SETS
     from mgnet_records.errors import unknown
     from mgnet_train.config.recipes import REASONS, find_recipe, recipe_names
 

@@ -20,6 +20,7 @@ from mgnet_train.data.imagenet.images import ImageFiles, StreamedDataset
 from mgnet_train.data.imagenet.names import is_hidden
 from mgnet_train.data.imagenet.tar import find_shards
 from mgnet_train.data.mnist import find_mnist
+from mgnet_train.data.svhn import find_svhn
 from mgnet_train.errors import DataError, note
 
 # Prefix, which is also the name of an extra of ours -> the package that timm needs for it.
@@ -29,12 +30,14 @@ _RESIDENT: dict[str, Callable[..., ResidentDataset | None]] = {
     "mnist": find_mnist,
     "cifar10": partial(find_cifar, "cifar10"),
     "cifar100": partial(find_cifar, "cifar100"),
+    "svhn": find_svhn,
 }
 # Where the published archives, torchvision and Kaggle put the files, below the folder of the data set or of all data sets.
 _BELOW = {
     "mnist": ("MNIST/raw", "raw"),
     "cifar10": ("cifar-10-batches-py", "cifar-10-batches-bin"),
     "cifar100": ("cifar-100-python", "cifar-100-binary"),
+    "svhn": (),
     "imagenet": ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"),
 }
 

@@ -1,4 +1,5 @@
-"""The named recipes, one file for each source: two versions of the paper, the authors' released code, two of this project.
+"""The named recipes, one file for each source: two versions of the paper, the authors' released code, the paper on
+sparse coding, two of this project.
 
 The sources differ from each other, and each is kept as it is. What a source leaves open is chosen in its file, by name,
 with the reason in its `REASONS`.
@@ -11,7 +12,7 @@ from types import ModuleType
 from mgnet_records.datasets import DATA_SETS
 from mgnet_records.errors import InputError, unknown
 from mgnet_train.config.recipe import Recipe
-from mgnet_train.config.recipes import digits, modern, paper_v1, paper_v2, released_code
+from mgnet_train.config.recipes import digits, modern, paper_v1, paper_v2, released_code, sparse_coding
 
 # The first one that says something about a data set is its default.
 _SOURCES: dict[str, ModuleType] = {
@@ -19,6 +20,7 @@ _SOURCES: dict[str, ModuleType] = {
     "paper-v2": paper_v2,
     "paper-v1": paper_v1,
     "released-code": released_code,
+    "sparse-coding": sparse_coding,
     "modern": modern,
 }
 
