@@ -18,6 +18,7 @@ from mgnet_train.config.execution import Execution
 from mgnet_train.config.run_spec import RunSpec, make_spec
 
 _MAP_FORMS = ("lin", "pre", "post", "both")
+_SMALL_GDFI = "MgNet[2,2,2]-[8,16,32]-B^{l,i}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +101,24 @@ def _gdfi() -> tuple[Variant, ...]:
             group="table1",
             label=f"A {a}, B {b}",
             model=f"gdfi_{a}_{b}",
-            model_args={"notation": "MgNet[2,2,2]-[8,16,32]-B^{l,i}"},
+            model_args={"notation": _SMALL_GDFI},
             row=f"v2/table1/gdfi_A-{a}_B-{b}/cifar10",
         )
+        for a in _MAP_FORMS
+        for b in _MAP_FORMS
+    )
+
+
+def _transfers() -> tuple[Variant, ...]:
+    """Table 1 again, each scheme with the three kinds of transfers; "norm_act" is the default of the networks."""
+    return tuple(
+        Variant(
+            group=sigma,
+            label=f"A {a}, B {b}, transfers {sigma}",
+            model=f"gdfi_{a}_{b}",
+            model_args={"notation": _SMALL_GDFI} | ({} if sigma == "norm_act" else {"transfer_sigma": sigma}),
+        )
+        for sigma in ("none", "norm", "norm_act")
         for a in _MAP_FORMS
         for b in _MAP_FORMS
     )
@@ -172,5 +188,6 @@ STUDIES = {
         dataset="digits",
         seeds=5,
         variants=(*_gdfi(), *_resnets(), *_mgnets(), *_forms(), *_sparse_coding()),
-    )
+    ),
+    "transfers": Study(name="transfers", dataset="digits", seeds=10, variants=_transfers()),
 }
