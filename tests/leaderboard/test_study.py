@@ -203,3 +203,68 @@ def test_the_study_says_what_its_runs_show(digits: MeasuredStudy, evidence: Evid
     assert "One A for a whole grid, ResNet and pre-act ResNet: -0.42 ± 0.58 points" in text
     assert "The paper reports a difference of at most 0.35." in text
     assert "is number 14 of 16 here, equal with 1 other" in text
+
+
+@pytest.fixture
+def transfers(evidence: Evidence, measured: Callable[..., Measured]) -> MeasuredStudy:
+    """Three schemes with each kind of transfers: lin/lin gains 3.3 points by them, the others nothing."""
+    gains = {"gdfi_lin_lin": 12, "gdfi_lin_both": 0, "gdfi_pre_pre": 0}
+    records = [
+        measured(
+            tuple(330 + seed % 2 + (gain if sigma == "norm_act" else 0) for seed in range(6)),
+            series=f"{model} {sigma}",
+            model=model,
+            model_args={} if sigma == "norm_act" else {"transfer_sigma": sigma},
+        )
+        for model, gain in gains.items()
+        for sigma in ("none", "norm", "norm_act")
+    ]
+    (study,) = studies(records, evidence.claims, evidence.comparisons)
+    return study
+
+
+def test_what_a_plan_asks_is_answered_for_all_schemes_and_for_those_that_it_names(transfers: MeasuredStudy) -> None:
+    planned = {(effect.better, effect.worse): effect for effect in transfers.effects if effect.plan}
+    pooled = [effect for effect in planned.values() if effect.kind == "pooled"]
+    assert [(effect.pairs, round(effect.difference, 2)) for effect in pooled] == [(3, 1.11), (3, 0.0), (3, 1.11)]
+    alone = [effect for effect in planned.values() if effect.kind == "pair"]
+    assert [(effect.better.partition(" ")[0], round(effect.difference, 2), effect.margin) for effect in alone] == [
+        ("gdfi_lin_lin", 3.33, None),
+        ("gdfi_lin_both", 0.0, 0.35),
+    ]
+
+
+def test_the_words_of_a_plan_say_that_it_came_first_and_what_its_margin_gives(transfers: MeasuredStudy, evidence: Evidence) -> None:
+    assert evidence.claims is not None
+    sentences = study_sentences(transfers, evidence.claims)
+    planned = [sentence for sentence in sentences if "asked before the runs (docs/plans/transfers.md)" in sentence]
+    assert len(planned) == 5
+    assert not any("asked after" in sentence for sentence in planned)
+    (equal,) = (sentence for sentence in planned if "within 0.35 points of zero" in sentence)
+    assert equal.startswith("gdfi_lin_both")
+    assert "equal by the plan" in equal
+    (ranks,) = (sentence for sentence in sentences if "reports the highest accuracy of the schemes" in sentence)
+    assert "with transfers none" in ranks
+    assert "with transfers norm_act" in ranks
+
+
+def test_a_run_that_diverged_takes_its_seed_out_of_its_pair_alone(evidence: Evidence, measured: Callable[..., Measured]) -> None:
+    records = [
+        measured(
+            tuple(330 + 4 * (sigma == "norm_act") + seed for seed in range(5 if (model, sigma) == ("gdfi_lin_lin", "none") else 6)),
+            series=f"{model} {sigma}",
+            model=model,
+            model_args={} if sigma == "norm_act" else {"transfer_sigma": sigma},
+        )
+        for model in ("gdfi_lin_lin", "gdfi_lin_both")
+        for sigma in ("none", "norm", "norm_act")
+    ]
+    (study,) = studies(records, evidence.claims, evidence.comparisons)
+    pooled = next(effect for effect in study.effects if effect.plan)
+    assert (pooled.pairs, round(pooled.difference, 2)) == (2, 1.11)
+    (alone,) = (effect for effect in study.effects if effect.plan and effect.better.startswith("gdfi_lin_lin"))
+    assert round(alone.difference, 2) == 1.11  # the seeds 0 to 4 of both
+
+
+def test_without_all_three_transfers_nothing_of_the_plan_is_asked(digits: MeasuredStudy) -> None:
+    assert not any(effect.plan for effect in digits.effects)

@@ -16,11 +16,11 @@ from mgnet_leaderboard.statistics.intervals import half_width
 from mgnet_leaderboard.statistics.orderings import (
     FACTORS,
     PAIRED_MODELS,
-    Factor,
     factor_pairs,
     orderings,
     printed_gaps,
 )
+from mgnet_leaderboard.statistics.planned import planned_questions, transfer_of
 from mgnet_leaderboard.statistics.tests import (
     NOT_SIGNIFICANT,
     REVERSED,
@@ -66,7 +66,8 @@ class StudyEffect:
     A `pair` compares two networks, a `pooled` effect is the mean over pairs of networks that differ in one property. `gap`
     is what the paper prints, None for a question that is not the paper's. `records` are the ids of the compared records,
     `adjusted_p` is corrected over all effects. `by_seed` is the stricter test of a pooled effect, with one value for each
-    seed: runs of one seed share the order of the data, and may share more than the pooled test allows for.
+    seed: runs of one seed share the order of the data, and may share more than the pooled test allows for. `plan` is the
+    document that asked the question before the runs, and `margin` the difference below which it calls two networks equal.
     """
 
     kind: Literal["pair", "pooled"]
@@ -79,6 +80,8 @@ class StudyEffect:
     gap: float | None
     records: tuple[str, ...]
     by_seed: SeedTest | None = None
+    plan: str | None = None
+    margin: float | None = None
     adjusted_p: float | None = None
     verdict: SignificanceVerdict = TOO_FEW_SEEDS
 
@@ -156,7 +159,7 @@ def _study(records: Sequence[Measured], claims: Audit | None, comparisons: Compa
     asked: list[StudyEffect] = []
     if claims is not None and comparisons is not None:
         asked = [*_pooled(by_model, claims, comparisons), *_ordered(by_model, claims, comparisons)]
-    asked += _forms(rows)
+    asked += [*_planned(rows), *_forms(rows)]
     answers = verdicts([effect.test for effect in asked], [effect.gap for effect in asked])
     effects = tuple(replace(effect, adjusted_p=p, verdict=verdict) for effect, (p, verdict) in zip(asked, answers))
     explored, found = _explored(rows, {frozenset(effect.records) for effect in effects if effect.kind == "pair"})
@@ -220,10 +223,28 @@ def _pooled(by_model: Mapping[str, StudyRow], claims: Audit, comparisons: Compar
         pairs = [(by_model[better], by_model[worse]) for better, worse in factor_pairs(factor, by_model)]
         pairs = [(b, w) for b, w in pairs if _comparable(b, w) and b.accuracies.keys() == w.accuracies.keys()]
         if len(pairs) > 1:
-            yield _pooled_effect(factor, pairs, None if factor.question is None else gaps.get(factor.question))
+            yield _pooled_effect(factor.name, pairs, None if factor.question is None else gaps.get(factor.question))
 
 
-def _pooled_effect(factor: Factor, pairs: Sequence[tuple[StudyRow, StudyRow]], gap: float | None) -> StudyEffect:
+def _planned(rows: Sequence[StudyRow]) -> Iterable[StudyEffect]:
+    """Answers to the questions of plans, on the seeds that both networks of a pair have: a run that diverged has no accuracy."""
+    for asked in planned_questions(rows):
+        pairs = [_on_common_seeds(b, w) for b, w in asked.pairs if b.accuracies.keys() & w.accuracies.keys()]
+        if len(pairs) > 1:
+            yield replace(_pooled_effect(asked.question, pairs, None), plan=asked.plan)
+        elif pairs:
+            effect = _pair_effect(asked.question, *pairs[0], None)
+            difference = statistics.fmean(pairs[0][0].accuracies.values()) - statistics.fmean(pairs[0][1].accuracies.values())
+            yield replace(effect, difference=difference, plan=asked.plan, margin=asked.margin)
+
+
+def _on_common_seeds(better: StudyRow, worse: StudyRow) -> tuple[StudyRow, StudyRow]:
+    seeds = better.accuracies.keys() & worse.accuracies.keys()
+    first, second = (replace(row, accuracies={seed: row.accuracies[seed] for seed in sorted(seeds)}) for row in (better, worse))
+    return first, second
+
+
+def _pooled_effect(question: str, pairs: Sequence[tuple[StudyRow, StudyRow]], gap: float | None) -> StudyEffect:
     # The pairs share no run, so each difference of two runs of one seed counts once.
     seeds = sorted(pairs[0][0].accuracies)
     differences = [b.accuracies[seed] - w.accuracies[seed] for b, w in pairs for seed in sorted(b.accuracies)]
@@ -234,7 +255,7 @@ def _pooled_effect(factor: Factor, pairs: Sequence[tuple[StudyRow, StudyRow]], g
     ]
     return StudyEffect(
         kind="pooled",
-        question=factor.name,
+        question=question,
         better=", ".join(b.label for b, _ in pairs),
         worse=", ".join(w.label for _, w in pairs),
         pairs=len(pairs),
@@ -303,7 +324,7 @@ def study_sentences(study: MeasuredStudy, claims: Audit) -> tuple[str, ...]:
         *_sentence_of_significant(study),
         *(_sentence_of_pooled(effect) for effect in study.pooled),
         *_sentence_of_schemes(study, claims),
-        *(_sentence_of_form(effect) for effect in study.other),
+        *(_sentence_of_planned(effect) if effect.plan else _sentence_of_form(effect) for effect in study.other),
         *_sentence_of_explored(study),
     )
 
@@ -348,6 +369,7 @@ def p_text(p: float) -> str:
 def _sentence_of_pooled(effect: StudyEffect) -> str:
     printed = f" The paper reports a difference of at most {effect.gap:.2f}." if effect.gap is not None else ""
     asked = "" if effect.gap is not None else " The question was asked after the runs were seen."
+    asked = f" The question was asked before the runs ({effect.plan})." if effect.plan else asked
     strict = ""
     if effect.by_seed is not None:
         strict = f" With one value for each seed: ± {effect.by_seed.half:.2f} (p before correction: {p_text(effect.by_seed.p)})."
@@ -356,19 +378,37 @@ def _sentence_of_pooled(effect: StudyEffect) -> str:
 
 
 def _sentence_of_schemes(study: MeasuredStudy, claims: Audit) -> Iterable[str]:
-    """Where the scheme is that the paper prints as the best of its Table 1."""
-    means = {model: row.mean for model, row in _representatives(study.rows).items() if model.startswith("gdfi_")}
+    """Where the scheme is that the paper prints as the best of its Table 1, for each kind of transfers."""
     printed = [row for row in claims.rows if row.table == 1 and row.version == "v2" and normalized_key(row.dataset) == "cifar10"]
     best = max(printed, key=lambda row: float(row.accuracy_printed), default=None)
-    if best is None or best.model not in means or len(means) < 2:
+    if best is None:
         return
-    ahead = sum(mean > means[best.model] for mean in means.values())
-    equal = sum(mean == means[best.model] for mean in means.values()) - 1
-    shared = f", equal with {equal} other{'s' if equal > 1 else ''}" if equal else ""
-    yield (
-        f"{best.model}, for which Table 1 of the paper reports the highest accuracy of the schemes, "
-        f"is number {ahead + 1} of {len(means)} here{shared}."
-    )
+    by_transfer: dict[str, list[StudyRow]] = defaultdict(list)
+    for row in study.rows:
+        if row.record.model.startswith("gdfi_"):
+            by_transfer[transfer_of(row.record)].append(row)
+    ranks = []
+    for transfer, rows in sorted(by_transfer.items()):
+        means = {model: row.mean for model, row in _representatives(rows).items()}
+        if best.model not in means or len(means) < 2:
+            continue
+        ahead = sum(mean > means[best.model] for mean in means.values())
+        equal = sum(mean == means[best.model] for mean in means.values()) - 1
+        shared = f", equal with {equal} other{'s' if equal > 1 else ''}" if equal else ""
+        named = f" with transfers {transfer}" if len(by_transfer) > 1 else ""
+        ranks.append(f"number {ahead + 1} of {len(means)} here{named}{shared}")
+    if ranks:
+        yield (f"{best.model}, for which Table 1 of the paper reports the highest accuracy of the schemes, is {'; '.join(ranks)}.")
+
+
+def _sentence_of_planned(effect: StudyEffect) -> str:
+    """A pair that a plan asks about, with the plan's margin for calling the two equal."""
+    told = f"{effect.better} against {effect.worse}: {effect_text(effect)}: {effect.verdict}."
+    if effect.margin is not None and effect.test is not None:
+        within = abs(effect.difference) + effect.test.half < effect.margin
+        told += f" The interval {'lies' if within else 'does not lie'} within {effect.margin:.2f} points of zero"
+        told += ": equal by the plan." if within else ": nothing is resolved." if effect.verdict == NOT_SIGNIFICANT else "."
+    return f"{told} The question was asked before the runs ({effect.plan})."
 
 
 def _sentence_of_explored(study: MeasuredStudy) -> Iterable[str]:
