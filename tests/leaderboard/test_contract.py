@@ -44,7 +44,7 @@ def test_the_board_shows_the_accuracy_of_the_result_and_the_verdict_of_the_certi
     assert exact == f"V {result.parameters:,}"
     assert verdict == f"V {'✓ pass' if certificate['status'] == 'pass' else '✗ fail'} checkpoint local"
     assert macs.startswith("V ")
-    assert measured == f"M {result.accuracy_last:.2f} 1 seed, n = {result.dataset.n} local"
+    assert measured == f"M {result.accuracy_last:.2f} 1 seed, n = {result.dataset.n}, top-5 {result.accuracy_top5:.2f} local"
 
 
 def test_the_page_of_the_model_names_the_run_its_execution_and_its_certificate(run_folder: Path, tmp_path: Path) -> None:

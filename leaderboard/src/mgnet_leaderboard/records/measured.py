@@ -54,12 +54,13 @@ IDENTITY = ("model", "model_args", "dataset", "recipe", "execution", "epochs", "
 
 
 class SeedRun(Part):
-    """One finished run of one seed: how many test images were correct, and what it took."""
+    """One finished run of one seed: how many test images were correct, and what it took. Counts as in `CorrectCounts`."""
 
     seed: Seed
     run_id: RunId
     correct_last: Count
     correct_best: Count
+    correct_top5: Count | None = None
     train_seconds: Seconds
     images_per_second: Rate
     started: Instant
@@ -68,12 +69,13 @@ class SeedRun(Part):
 
 
 class SeedSummary(Part):
-    """What the runs amount to, in percent; computed again whenever a record is read."""
+    """What the runs amount to, in percent; computed again whenever a record is read. Top-5 where every run has it."""
 
     seeds: Positive
     accuracy_last_mean: Percent
     accuracy_last_sd: Percent | None
     accuracy_best_mean: Percent
+    accuracy_top5_mean: Percent | None = None
     images_per_second_median: Rate
 
 
@@ -145,11 +147,13 @@ def summarize(runs: Iterable[SeedRun], n: int) -> SeedSummary:
     runs = tuple(runs)
     last = [percent(run.correct_last, n) for run in runs]
     best = [percent(run.correct_best, n) for run in runs]
+    top5 = [percent(run.correct_top5, n) for run in runs if run.correct_top5 is not None]
     return SeedSummary(
         seeds=len(runs),
         accuracy_last_mean=round(statistics.fmean(last), 6),
         accuracy_last_sd=round(statistics.stdev(last), 6) if len(last) > 1 else None,
         accuracy_best_mean=round(statistics.fmean(best), 6),
+        accuracy_top5_mean=round(statistics.fmean(top5), 6) if len(top5) == len(runs) else None,
         images_per_second_median=round(statistics.median(run.images_per_second for run in runs), 6),
     )
 
@@ -161,6 +165,7 @@ def seed_run(result: RunResult) -> SeedRun:
         run_id=result.run_id,
         correct_last=result.test.correct_last,
         correct_best=result.test.correct_best,
+        correct_top5=result.test.correct_top5,
         train_seconds=result.train_seconds,
         images_per_second=result.images_per_second,
         started=result.started,
@@ -232,7 +237,9 @@ def fault_of_measured(record: Measured) -> str | None:
 
 def _fault_of_runs(record: Measured) -> str | None:
     for run in record.runs:
-        counts = CorrectCounts(n=record.dataset.n, correct_last=run.correct_last, correct_best=run.correct_best)
+        counts = CorrectCounts(
+            n=record.dataset.n, correct_last=run.correct_last, correct_best=run.correct_best, correct_top5=run.correct_top5
+        )
         fault = fault_of_counts(counts) or fault_of_times(run, dataset=record.dataset.name, epochs=record.epochs)
         if fault:
             return f"seed {run.seed}: {fault}"

@@ -93,11 +93,15 @@ class Environment(Part):
 
 
 class CorrectCounts(Part):
-    """Correct ones among n test images after the last epoch, and at the best epoch, which looks at the test set."""
+    """Correct ones among n test images after the last epoch, and at the best epoch, which looks at the test set.
+
+    `correct_top5` counts images after the last epoch whose class is among the five likeliest; None where that was not counted.
+    """
 
     n: Positive
     correct_last: Count
     correct_best: Count
+    correct_top5: Count | None = None
 
 
 class RunResult(Part):
@@ -133,6 +137,11 @@ class RunResult(Part):
     def accuracy_last(self) -> float:
         """Percent after the last epoch, the headline."""
         return percent(self.test.correct_last, self.test.n)
+
+    @property
+    def accuracy_top5(self) -> float | None:
+        """Percent whose class is among the five likeliest after the last epoch; None where that was not counted."""
+        return None if self.test.correct_top5 is None else percent(self.test.correct_top5, self.test.n)
 
     @property
     def accuracy_best(self) -> float:
@@ -243,6 +252,8 @@ def fault_of_counts(test: CorrectCounts) -> str | None:
         return f"{test.correct_best} of {test.n} test images are said to be correct"
     if test.correct_best < test.correct_last:
         return f"the best epoch ({test.correct_best} correct) is worse than the last ({test.correct_last})"
+    if test.correct_top5 is not None and not test.correct_last <= test.correct_top5 <= test.n:
+        return f"{test.correct_top5} of {test.n} images have their class among five answers, {test.correct_last} as the first"
     return None
 
 

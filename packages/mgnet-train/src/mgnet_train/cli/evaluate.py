@@ -51,6 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"corrupt, counted as wrong: {location}")
     print(
         f"test accuracy on {dataset}: {percent(found.correct, found.n):.2f} % ({found.correct} of {found.n} images), "
-        f"loss {found.loss:.4f}"
+        f"top-5 {percent(found.correct_top5, found.n):.2f} %, loss {found.loss:.4f}"
     )
     return ExitCode.DONE

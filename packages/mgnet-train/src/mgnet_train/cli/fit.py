@@ -82,10 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _report(outcome: Outcome) -> str:
     result, test = outcome.result, outcome.result.test
     how = "finished before" if outcome.was_finished else f"trained in {result.train_seconds:.1f} s"
+    top5 = "" if result.accuracy_top5 is None else f"; top-5 {result.accuracy_top5:.2f} %"
     tracked = "MLflow has it" if outcome.is_sent else "MLflow does not have all of it yet: run `mgnet-train sync`"
     return (
         f"{result.model} on {result.dataset.name}, seed {result.seed}: {how}, {result.images_per_second:,.0f} images/s\n"
         f"test accuracy {result.accuracy_last:.2f} % ({test.correct_last} of {test.n} images, last epoch; "
-        f"best epoch {result.accuracy_best:.2f} %)\n"
+        f"best epoch {result.accuracy_best:.2f} %{top5})\n"
         f"{outcome.folder} ({tracked})"
     )

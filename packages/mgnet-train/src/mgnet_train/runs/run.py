@@ -281,7 +281,12 @@ class Run:
         mgnet_models.save_checkpoint(trainer.tested_network, weights, model_name=spec.network.entry, model_args=spec.network.args)
         if self._options.certify:
             progress.say(certify(verifier(), weights, self._folder / CERTIFICATE))
-        correct = CorrectCounts(n=len(data.test), correct_last=trainer.correct[-1], correct_best=max(trainer.correct))
+        correct = CorrectCounts(
+            n=len(data.test),
+            correct_last=trainer.correct[-1],
+            correct_best=max(trainer.correct),
+            correct_top5=None if trainer.last_test is None else trainer.last_test.correct_top5,
+        )
         result = RunResult(
             run_id=config["run_id"],
             model=spec.network.name,

@@ -15,7 +15,8 @@ EXPERIMENT_TAGS = {
     _DESCRIPTION: (
         "One run for each network, data set, recipe, seed and state of the code. "
         "`test/accuracy_last`, after the last epoch, is the result; `test/accuracy_best` is that of the best epoch, chosen by "
-        "looking at the test images. `train/step_loss` and `train/lr` are drawn over training steps, all other metrics over epochs."
+        "looking at the test images; `test/accuracy_top5` counts an image whose class is among five answers. `train/step_loss` "
+        "and `train/lr` are drawn over training steps, all other metrics over epochs."
     ),
 }
 

@@ -27,12 +27,14 @@ from mgnet_train.train.precision import Executor, apply_global_settings
 class Evaluation:
     """Counts over every image once; the `corrupt` ones are part of `n` and count as wrong.
 
+    `correct_top5` counts images whose class is among the five with the largest logits, of equal ones the first as for `correct`.
     `loss` is the mean over the images that could be decoded. `confusion` (classes, classes) int64 has a row for each true
     class and a column for each answer.
     """
 
     n: int
     correct: int
+    correct_top5: int
     corrupt: int
     loss: float
     confusion: Tensor
@@ -53,6 +55,7 @@ def evaluate(
     network.eval()
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=processes.device)
     loss = torch.zeros((), dtype=torch.float64, device=processes.device)
+    top5 = torch.zeros((), dtype=torch.float64, device=processes.device)
     try:
         for x, y in images:
             between_batches()
@@ -60,18 +63,32 @@ def evaluate(
                 logits = network(executor.to_memory_format(x))
             loss += F.cross_entropy(logits.float(), y, reduction="sum")
             confusion += torch.bincount(y * classes + logits.argmax(1), minlength=classes * classes)
+            top5 += ranks(logits, y).lt(5).sum()
     finally:
         network.train(was_training)
     confusion = processes.all_reduce(confusion).cpu().view(classes, classes)
-    loss_sum, corrupt = processes.all_reduce(torch.stack([loss, torch.full_like(loss, images.corrupt)])).tolist()
+    sums = processes.all_reduce(torch.stack([loss, top5, torch.full_like(loss, images.corrupt)]))
+    loss_sum, correct_top5, corrupt = sums.tolist()
     decoded = int(confusion.sum())
     return Evaluation(
         n=decoded + round(corrupt),
         correct=int(confusion.diagonal().sum()),
+        correct_top5=round(correct_top5),
         corrupt=round(corrupt),
         loss=loss_sum / max(decoded, 1),
         confusion=confusion,
     )
+
+
+def ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """The place of each image's class (b,) among its logits (b, classes), from 0; place 0 is what `argmax` answers.
+
+    Larger logits go first, of equal ones the one before, and NaN before all numbers.
+    """
+    own = logits.gather(1, labels[:, None])
+    before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    ahead = (logits > own) | ((logits == own) & before) | (logits.isnan() & (before | ~own.isnan()))
+    return ahead.sum(1)
 
 
 def evaluate_checkpoint(

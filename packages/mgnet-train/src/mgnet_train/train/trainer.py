@@ -201,6 +201,7 @@ class Trainer:
             "test/loss": test.loss,
             "test/accuracy_last": percent(test.correct, test.n),
             "test/accuracy_best": percent(max(self.correct), test.n),
+            "test/accuracy_top5": percent(test.correct_top5, test.n),
         }
         if test.corrupt:
             metrics["data/corrupt_files"] = float(test.corrupt)
