@@ -11,7 +11,7 @@ MINUTES ?= 5
 TARGET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint nightly fuzz mutation site bench weights dist pins clean
+.PHONY: help setup demo test lint nightly fuzz mutation site bench certificates weights dist pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ site: $(STAMP)  ## the static page from the committed records
 
 bench: $(STAMP)  ## measure speed: the short set, ratios in one run
 	$(BIN)/python -m benchmarks.run
+
+certificates: $(STAMP)  ## MINUTES=60 of certificates that are not of today's code, or NAMES="rescsc20"
+	$(BIN)/python ci/certificates.py --minutes $(if $(filter file,$(origin MINUTES)),60,$(MINUTES)) $(NAMES)
 
 weights: $(STAMP)  ## train again the weights that mgnet-models ships
 	$(BIN)/python ci/pretrained.py

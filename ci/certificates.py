@@ -1,0 +1,125 @@
+"""Certificates of registered networks as committed records, those first that cost least.
+
+    make certificates MINUTES=60 NAMES="rescsc20 gdfi_lin_both"
+
+A certificate whose code is that of today stays as it is: `git diff` of its commit against the working tree is empty for the
+packages that it is about. So a second call goes on where the first one ended, and a change of the page makes nothing again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "leaderboard" / "results"
+REPORTS = ROOT / "build" / "certificates"
+CODE = ("packages/mgnet-models/src", "packages/mgnet-kernels/src", "packages/mgnet-verify/src")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when every chosen network has a certificate that passes, 1 when one has another or none yet, 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="timm names (default: all that are registered)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no certificate is begun after that (%(default)s)")
+    parser.add_argument("--processes", type=int, default=2, help="certificates at a time (%(default)s)")
+    options = parser.parse_args(arguments)
+    if _git("status", "--porcelain", "--", *CODE):
+        print("certificates: the packages have uncommitted changes, which no record can name: commit them", file=sys.stderr)
+        return 2
+    try:
+        names = by_cost(options.names)
+    except ValueError as error:
+        print(f"certificates: {error}", file=sys.stderr)
+        return 2
+    known = committed()
+    todo = [name for name in names if not (name in known and is_current(known[name]))]
+    print(f"{len(names) - len(todo)} of {len(names)} certificates are those of today's code", flush=True)
+    begun, deadline = time.monotonic(), time.monotonic() + 60 * options.minutes
+    with ThreadPoolExecutor(options.processes) as pool:
+        made = dict(zip(todo, pool.map(lambda name: certified(name, deadline=deadline), todo)))
+    statuses = {name: made.get(name) or "missing" for name in names if made.get(name, "pass") != "pass"}
+    for name, status in statuses.items():
+        print(f"{status}: {name}")
+    minutes = (time.monotonic() - begun) / 60
+    print(f"{len(todo) - list(made.values()).count(None)} made in {minutes:.1f} minutes, {list(made.values()).count(None)} left")
+    return 1 if statuses else 0
+
+
+def by_cost(names: Sequence[str]) -> list[str]:
+    """The names, all by default, those with the fewest multiply-adds first. Raises ValueError for one without a closed form."""
+    import timm
+
+    from mgnet_models import registered_names
+    from mgnet_verify.counts.by_name import closed_form_of
+
+    costs = {}
+    for name in names or [name for name in registered_names() if name != "mgnet"]:
+        cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+        counted = cfg and closed_form_of(name, in_chans=cfg.input_size[0], num_classes=cfg.num_classes, size=cfg.input_size[1:])
+        if not counted:
+            raise ValueError(f"no network with a closed form is named {name!r}: see `python -m mgnet_models`")
+        costs[name] = counted.macs
+    return sorted(costs, key=lambda name: (costs[name], name))
+
+
+def committed() -> dict[str, dict[str, Any]]:
+    """The newest committed certificate of each name with random weights, by name."""
+    return {record["report"]["target"]["model"]: record["report"] for _, record in _of_names()}
+
+
+def is_current(report: dict[str, Any]) -> bool:
+    """Whether the code that a certificate is about has not changed since its commit."""
+    commit = report["commit"]
+    known = commit is not None and not report["dirty"] and _succeeds("cat-file", "-e", f"{commit}^{{commit}}")
+    return known and _succeeds("diff", "--quiet", commit, "--", *CODE)
+
+
+def certified(name: str, *, deadline: float) -> str | None:
+    """Make a certificate and its record, in the place of an older one; its status, None when there was no time."""
+    if time.monotonic() > deadline:
+        return None
+    report = REPORTS / f"{name}.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    begun = time.monotonic()
+    _run("mgnet-verify", "certify", name, "--json", str(report))
+    if not report.is_file():
+        return "not made"
+    for path, record in list(_of_names()):
+        if record["report"]["target"]["model"] == name:
+            path.unlink()
+    _run("mgnet-leaderboard", "ingest", str(report), "--records", str(RECORDS))
+    status = str(json.loads(report.read_text(encoding="utf-8"))["status"])
+    print(f"{status}: {name}, {time.monotonic() - begun:.0f} s", flush=True)
+    return status
+
+
+def _of_names() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted((RECORDS / "verified").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["report"]["target"]["checkpoint_sha256"] is None:
+            yield path, record
+
+
+def _run(command: str, *arguments: str) -> None:
+    subprocess.run([str(Path(sys.executable).with_name(command)), *arguments], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def _succeeds(*arguments: str) -> bool:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=False, capture_output=True).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
