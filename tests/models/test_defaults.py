@@ -182,12 +182,14 @@ def test_a_convolution_has_stride_one_and_keeps_the_size() -> None:
 
 
 def test_a_transfer_has_3x3_kernels_each_with_its_sigma() -> None:
-    transfer = Transfer((2, 3), (4, 5), nn.BatchNorm2d, {})
+    transfer = Transfer((2, 3), (4, 5), nn.BatchNorm2d, {}, kernel=3)
     assert transfer.Pi.weight.shape == (3, 2, 3, 3)
     assert transfer.R.weight.shape == (5, 4, 3, 3)
     assert type(transfer.sigma_Pi) is type(transfer.sigma_R) is nn.BatchNorm2d
     notation = Notation.parse("MgNet[1,1]-[4]-B^l")
-    fine, coarse = chain_of_grids(Grid, notation, nn.BatchNorm2d, {}, drop_path_rate=0.0)
+    fine, coarse = chain_of_grids(
+        Grid, notation, nn.BatchNorm2d, {}, drop_path_rate=0.0, transfer_kernel=3, transfer_sigma="norm_act"
+    )
     assert (fine.transfer, fine.last, coarse.last) == (None, False, True)
     assert coarse.transfer.Pi.weight.shape == (4, 4, 3, 3)
     assert type(coarse.transfer.sigma_R) is nn.BatchNorm2d
@@ -369,3 +371,22 @@ def test_weights_are_started_by_the_rule_that_is_asked_for() -> None:
     assert A.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
     with pytest.raises(ValueError, match="init_weights\\('normal'\\) is unknown: use 'kaiming' or 'torch'"):
         model.init_weights("normal")  # type: ignore[arg-type]
+
+
+def test_the_sparse_coding_networks_unfold_as_their_docstrings_say() -> None:
+    """Plain ISTA, once for MSD-CSC and ML-CSC, not at all for Res-CSC; dilations 1 to 6 in turn."""
+    msd, ml, res = MsdCsc(blocks=1), MlCsc(), ResCsc(blocks=(1, 1, 1))
+    pursuits: list[Any] = [msd.grids[0], next(iter(ml.grids[0].children()))]
+    for pursuit in pursuits:
+        assert (pursuit.unfold, pursuit.is_global, pursuit.momentum) == (1, False, [0.0, 0.0])
+    assert [layer.D.dilation for layer in pursuits[0].layers] == [1, 2, 3, 4, 5, 6] * 2
+    assert msd.dilations == 6
+    first: Any = next(iter(res.grids[0].children()))
+    assert (first.momentum, first.c_f, first.corrects) == ([0.0], None, True)
+
+
+@pytest.mark.parametrize("unfold", [-1, 1.5, True, "1", 10**9])
+@pytest.mark.parametrize("network", [MsdCsc, MlCsc, ResCsc])
+def test_a_number_of_unfoldings_that_means_nothing_is_refused_by_every_class(network: type[Network], unfold: Any) -> None:
+    with pytest.raises(ValueError, match="unfold="):
+        network(unfold=unfold)

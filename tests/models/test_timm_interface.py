@@ -1,6 +1,7 @@
 """What timm's own models do, asked of one small network of each family with real numbers (see SMALL for the sample)."""
 
 import copy
+import inspect
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from timm.layers import DropPath
 from timm.utils import ModelEmaV3
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -347,3 +349,35 @@ def test_models_are_known_only_after_the_import() -> None:
     code = f"import timm; before = {known}; import mgnet_models; print(before, {known})"
     result = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "True"]
+
+
+def test_stochastic_depth_drops_paths_at_rates_that_rise_with_depth(family: str) -> None:
+    """Whatever the family calls a path: in training other paths are dropped each time, in evaluation none."""
+    if "drop_path_rate" not in inspect.signature(type(build(family)).__init__).parameters:
+        pytest.skip("the family has no paths to drop")
+    model, x = build(family, drop_path_rate=0.5), torch.randn(4, 3, 17, 22)
+    rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+    paths = len(rates) + 1  # the first path is never dropped, and has no module
+    assert rates == pytest.approx([0.5 * index / (paths - 1) for index in range(1, paths)])
+    plain = build(family)
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model.eval()(x), plain.eval()(x), rtol=0, atol=0)
+    model.train()
+    outputs = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        outputs.append(copy.deepcopy(model).forward_features(x))
+    assert any(not torch.equal(outputs[0], other) for other in outputs[1:])
+
+
+def test_with_every_path_dropped_nothing_is_added(family: str) -> None:
+    """At a rate near 1 the last path is left out of each image, so it gets no gradient."""
+    if "drop_path_rate" not in inspect.signature(type(build(family)).__init__).parameters:
+        pytest.skip("the family has no paths to drop")
+    model = build(family, drop_path_rate=1.0 - 1e-7).train()
+    (*_, last) = (module for module in model.modules() if isinstance(module, DropPath))
+    seen: list[Tensor] = []
+    last.register_forward_hook(lambda module, given, dropped: seen.append(dropped))
+    model(torch.randn(4, 3, 17, 22))
+    assert seen
+    assert all(not dropped.any() for dropped in seen)
