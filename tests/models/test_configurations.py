@@ -13,16 +13,18 @@ from mgnet_records.datasets import BY_TIMM_TAG
 
 SMALL_IMAGES = ["cifar100", "cifar10", "mnist"]
 MGNET, CSC = "arXiv:1911.10428", "arXiv:1912.02605"
+WITH_SVHN = [*SMALL_IMAGES, "svhn"]  # the data sets of the sparse-coding paper, and of what it compares with
 # Start of a name -> tags, the default first, and the paper; the longest start that fits counts.
 EXPECTED: dict[str, tuple[list[str], str]] = {
     "mgnet": (SMALL_IMAGES, MGNET),
     "mgresnet": (SMALL_IMAGES, MGNET),
     "mgpreactresnet": (SMALL_IMAGES, MGNET),
     "gdfi": (["cifar10", "cifar100", "mnist"], MGNET),
-    "rescsc": (SMALL_IMAGES, CSC),
-    "msdcsc": (SMALL_IMAGES, CSC),
-    "mlcsc": (SMALL_IMAGES, "arXiv:1806.00701"),
-    "plain": (SMALL_IMAGES, "arXiv:1512.03385"),
+    "rescsc": (WITH_SVHN, CSC),
+    "msdcsc": (WITH_SVHN, CSC),
+    "msdnet": (WITH_SVHN, "doi:10.1073/pnas.1715832114"),
+    "mlcsc": (WITH_SVHN, "arXiv:1806.00701"),
+    "plain": (WITH_SVHN, "arXiv:1512.03385"),
     "cifar_alexnet": (SMALL_IMAGES, ""),
     "cifar_vgg": (SMALL_IMAGES, "arXiv:1409.1556"),
     "cifar_wrn": (SMALL_IMAGES, "arXiv:1605.07146"),
@@ -32,6 +34,7 @@ EXPECTED: dict[str, tuple[list[str], str]] = {
 }
 PAPERS = {
     MGNET: "An Interpretive Constrained Linear Model for ResNet and MgNet",
+    "doi:10.1073/pnas.1715832114": "A mixed-scale dense convolutional neural network for image analysis",
     CSC: "Towards Understanding Residual and Dilated Dense Neural Networks via Convolutional Sparse Coding",
     "arXiv:1806.00701": "On Multi-Layer Basis Pursuit, Efficient Algorithms and Convolutional Neural Networks",
     "arXiv:1512.03385": "Deep Residual Learning for Image Recognition",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mgnet_models.families.gdfi import NonlinearGrid
 from mgnet_models.families.mgresnet import ResidualGrid
+from mgnet_models.families.msdnet import DenseLayer
 from mgnet_models.families.plain import PlainLayer
 from mgnet_models.families.rescsc import ResCscBlock
 from mgnet_models.families.sparse_coding import CodingLayer, Dictionary, Pursuit
@@ -418,6 +419,12 @@ def _of_families() -> Iterator[Defect]:
         "code",
         instead(_without_step),
     )
+    yield Defect(
+        "a dense layer is turned in channels_last", "msdnet", DenseLayer, "forward", when(_channels_last, lambda x: x.flip(2))
+    )
+    yield Defect(
+        "a dense layer has no gradient in training", "msdnet", DenseLayer, "forward", when(_training, lambda x: x.detach())
+    )
     yield Defect("Res-CSC's step c has no gradient", "rescsc", ResCscBlock, "forward", instead(_without_gradient_of_c))
     yield Defect(
         "a dictionary's transpose has no gradient", "msdcsc", Dictionary, "synthesis", when(lambda *_: True, lambda x: x.detach())
@@ -526,6 +533,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
         "a plain layer forgets sigma on large images",
         "Res-CSC starts at the wrong pixels on even images",
         "a dictionary is turned in channels_last",
+        "a dense layer is turned in channels_last",
         "a dictionary is rounded to bfloat16 under autocast",
         "an unfolding uses the statistics of the first",
         "Res-CSC takes its unfoldings with the first normalization",
@@ -562,6 +570,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
         "Res-CSC's step c has no gradient",
         "a dictionary's transpose has no gradient",
         "ML-CSC's threshold has no gradient in training",
+        "a dense layer has no gradient in training",
     ),
     "within_rounding": (
         "the correction is halved in float32",

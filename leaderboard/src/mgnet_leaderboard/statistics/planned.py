@@ -41,7 +41,7 @@ def transfer_of(record: Measured) -> str:
 
 
 def planned_questions(rows: Iterable[Row]) -> Iterator[PlannedQuestion[Row]]:
-    """docs/plans/transfers.md: what follows Pi and R in the schemes of Table 1, where each scheme was trained with all three."""
+    """docs/plans/transfers.md: what follows Pi and R in the schemes of Table 1. A scheme of which no run ended is in no pair."""
     same: dict[tuple[str, str, str, str], dict[str, Row]] = defaultdict(dict)
     for row in rows:
         record = row.record
@@ -49,18 +49,14 @@ def planned_questions(rows: Iterable[Row]) -> Iterator[PlannedQuestion[Row]]:
             others = {name: value for name, value in record.model_args.items() if name != "transfer_sigma"}
             key = (record.model, short_json(others), record.recipe.sha256, record.execution.model_dump_json())
             same[key].setdefault(transfer_of(record), row)
-    schemes = {key[0]: kinds for key, kinds in sorted(same.items()) if {"none", "norm", "norm_act"} <= kinds.keys()}
-    if len(schemes) < 2:
-        return
+    schemes = {key[0]: kinds for key, kinds in sorted(same.items())}
     plan = "docs/plans/transfers.md"
     for better, worse in (("norm_act", "none"), ("norm", "none"), ("norm_act", "norm")):
-        yield PlannedQuestion(
-            question=f"transfers {better} against {worse}, schemes of Table 1",
-            pairs=tuple((kinds[better], kinds[worse]) for kinds in schemes.values()),
-            plan=plan,
-        )
+        pairs = tuple((kinds[better], kinds[worse]) for kinds in schemes.values() if {better, worse} <= kinds.keys())
+        if len(pairs) > 1:
+            yield PlannedQuestion(question=f"transfers {better} against {worse}, schemes of Table 1", pairs=pairs, plan=plan)
     for model, margin in (("gdfi_lin_lin", None), ("gdfi_lin_both", 0.35)):
-        if model in schemes:
+        if {"norm_act", "none"} <= schemes.get(model, {}).keys():
             pair = schemes[model]["norm_act"], schemes[model]["none"]
             yield PlannedQuestion(
                 question="Do BatchNorm and ReLU after Pi and R matter to one scheme?", pairs=(pair,), plan=plan, margin=margin

@@ -17,7 +17,7 @@ from mgnet_models.catalogue.datasets import SMALL_IMAGES, final_size, model_cfg
 from mgnet_models.catalogue.registry import register_names
 from mgnet_models.mgnet.grid import Grid, SmoothingGrid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
-from mgnet_models.nn.arguments import check_common, check_rates
+from mgnet_models.nn.arguments import check_common, check_rates, check_sizes
 from mgnet_models.nn.classifier import GridNetwork, feature_cfg
 from mgnet_models.nn.layers import DeviceDtype, MapForm, NormAct, TransferSigma, make_norm_act, sigma_after, sigma_before
 from mgnet_models.notation import Notation, StemKind
@@ -125,6 +125,7 @@ class GDFI(GridNetwork):
                 raise ValueError(f"{argument}={form!r} is unknown: use one of {', '.join(FORMS)}")
         check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
         check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(transfer_kernel=transfer_kernel)
         notation = Notation.of(notation)
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)

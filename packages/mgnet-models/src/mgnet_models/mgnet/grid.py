@@ -13,7 +13,6 @@ from timm.layers import DropPath, calculate_drop_path_rates
 from torch import Tensor, nn
 
 from mgnet_models.mgnet.transfer import Transfer
-from mgnet_models.nn.arguments import check_sizes
 from mgnet_models.nn.layers import (
     DeviceDtype,
     MapForm,
@@ -117,7 +116,6 @@ def chain_of_grids(
     transfer_sigma: TransferSigma,
 ) -> list[nn.Module]:
     """The grids that the notation asks for, from fine to coarse, each but the first with its transfer."""
-    check_sizes(transfer_kernel=transfer_kernel)
     c_u, c_f = notation.c_u, notation.c_f
     rates = iter(calculate_drop_path_rates(drop_path_rate, sum(notation.nu)))
     make_sigma = transfer_sigma_factory(transfer_sigma, norm_act)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mgnet_models.mgnet.grid import Grid, chain_of_grids
 from mgnet_models.mgnet.stem import Stem
 from mgnet_models.mgnet.transfer import Transfer
-from mgnet_models.nn.arguments import check_common, check_rates
+from mgnet_models.nn.arguments import check_common, check_rates, check_sizes
 from mgnet_models.nn.classifier import GridNetwork
 from mgnet_models.nn.layers import TransferSigma, make_norm_act
 from mgnet_models.notation import Notation, StemKind
@@ -50,6 +50,7 @@ class MgNet(GridNetwork):
     ) -> None:
         check_common(in_chans=in_chans, num_classes=num_classes, global_pool=global_pool)
         check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(transfer_kernel=transfer_kernel)
         notation = Notation.of(notation)
         dd = {"device": device, "dtype": dtype}
         norm_act = make_norm_act(norm_layer, act_layer, dd)
