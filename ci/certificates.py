@@ -3,7 +3,8 @@
     make certificates MINUTES=60 NAMES="rescsc20 gdfi_lin_both"
 
 A certificate whose code is that of today stays as it is: `git diff` of its commit against the working tree is empty for the
-packages that it is about. So a second call goes on where the first one ended, and a change of the page makes nothing again.
+packages that it is about. So a second call goes on where the first one ended, and a change of the page makes nothing again. Records
+are written when all reports are there: a new file would make the tree dirty, and each report names the state of the code.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="no certificate is begun after that (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="certificates at a time (%(default)s)")
     options = parser.parse_args(arguments)
-    if _git("status", "--porcelain", "--", *CODE):
-        print("certificates: the packages have uncommitted changes, which no record can name: commit them", file=sys.stderr)
+    if _git("status", "--porcelain"):
+        print("certificates: there are uncommitted changes, so no record could name the code: commit them", file=sys.stderr)
         return 2
     try:
         names = by_cost(options.names)
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun, deadline = time.monotonic(), time.monotonic() + 60 * options.minutes
     with ThreadPoolExecutor(options.processes) as pool:
         made = dict(zip(todo, pool.map(lambda name: certified(name, deadline=deadline), todo)))
+    write_records([name for name, status in made.items() if status is not None])
     statuses = {name: made.get(name) or "missing" for name in names if made.get(name, "pass") != "pass"}
     for name, status in statuses.items():
         print(f"{status}: {name}")
@@ -75,23 +77,30 @@ def is_current(report: dict[str, Any]) -> bool:
 
 
 def certified(name: str, *, deadline: float) -> str | None:
-    """Make a certificate and its record, in the place of an older one; its status, None when there was no time."""
+    """Make a report in `REPORTS`, unless one of today's code is there; its status, None when there was no time."""
+    report = REPORTS / f"{name}.json"
+    if report.is_file() and is_current(found := json.loads(report.read_text(encoding="utf-8"))):
+        return str(found["status"])
     if time.monotonic() > deadline:
         return None
-    report = REPORTS / f"{name}.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     begun = time.monotonic()
     _run("mgnet-verify", "certify", name, "--json", str(report))
-    if not report.is_file():
-        return "not made"
-    for path, record in list(_of_names()):
-        if record["report"]["target"]["model"] == name:
-            path.unlink()
-    _run("mgnet-leaderboard", "ingest", str(report), "--records", str(RECORDS))
-    status = str(json.loads(report.read_text(encoding="utf-8"))["status"])
+    status = str(json.loads(report.read_text(encoding="utf-8"))["status"]) if report.is_file() else "not made"
     print(f"{status}: {name}, {time.monotonic() - begun:.0f} s", flush=True)
     return status
+
+
+def write_records(names: Sequence[str]) -> None:
+    """The reports as records, in the place of older ones of the same names."""
+    reports = [REPORTS / f"{name}.json" for name in names if (REPORTS / f"{name}.json").is_file()]
+    if not reports:
+        return
+    for path, record in list(_of_names()):
+        if record["report"]["target"]["model"] in names:
+            path.unlink()
+    _run("mgnet-leaderboard", "ingest", *map(str, reports), "--records", str(RECORDS))
 
 
 def _of_names() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -102,7 +111,13 @@ def _of_names() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _run(command: str, *arguments: str) -> None:
-    subprocess.run([str(Path(sys.executable).with_name(command)), *arguments], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(Path(sys.executable).with_name(command)), *arguments],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _git(*arguments: str) -> str:

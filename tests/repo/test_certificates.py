@@ -72,5 +72,6 @@ def test_the_cheapest_come_first_and_an_unknown_name_is_rejected(
     assert capsys.readouterr().err == "certificates: no network is named 'd': see `python -m mgnet_models`\n"
 
 
-def test_nothing_is_begun_after_the_deadline(certificates: ModuleType) -> None:
+def test_nothing_is_begun_after_the_deadline(certificates: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "REPORTS", repository / "build")
     assert certificates.certified("rescsc20", deadline=0.0) is None
