@@ -239,8 +239,9 @@ def test_the_demo_in_the_readme_prints_what_the_commands_print_today() -> None:
     assert [set(counts) for counts in shown] == [
         {f"{_parameters(name, data):,}"} for name, data in (("mgnet_2_2_c32_bl", "digits"), ("mgnet_2_2_2_2_c256_bl", "cifar100"))
     ]
-    exact = next(row.exact for row in _committed().rows if row.id == "v2/table4/mgnet_2-2-2-2_c256_B/cifar10")
-    assert f"prints 8.2M: {exact:,}, exact under truncate" in readme
+    row = next(row for row in _committed().rows if row.id == "v2/table4/mgnet_2-2-2-2_c256_B/cifar100")
+    for macs in (row.macs, row.macs_feature_form):
+        assert " ".join(["all", f"{row.exact:,}", *[f"{macs:,}"] * 3]) in " ".join(readme.split())
 
 
 def test_the_study_in_the_readme_is_that_of_the_document() -> None:

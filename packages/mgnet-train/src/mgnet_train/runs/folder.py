@@ -38,6 +38,13 @@ class _Data(BaseModel):
     test_images: int
 
 
+class _Recipe(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    epochs: int
+
+
 class _Config(BaseModel):
     """What readers of config.json rely on."""
 
@@ -52,7 +59,7 @@ class _Config(BaseModel):
     parameters: int
     dataset: str
     data: _Data
-    recipe: dict[str, JsonValue]
+    recipe: _Recipe
     recipe_sha256: Sha256
     seed: int
     commit: Commit | None
